@@ -1,0 +1,12 @@
+"""What runs beside the machine: loads a bundle and advances the twins of a fleet.
+
+A twin is a step function in ONNX, (observation, settings, state) → (prognosis, state′). This package promises that a
+bundle which does not reproduce its own recorded outputs is refused, that the elapsed time `dt` is computed in one
+place, and that whatever arrives (duplicates, gaps, garbage) is counted and never corrupts a state.
+
+    bytes → Bundle → StepFunction → Fleet            a proven graph, and the states of many machines
+    samples → Assembler → observations → Fleet       channel by channel as they arrive
+    tables → replay → prognoses                      history, all machines at once
+
+It needs numpy, onnxruntime and paho-mqtt, and imports nothing else of this project.
+"""

@@ -1,0 +1,45 @@
+"""What can go wrong, as one tree.
+
+    EdgeError
+    ├── ModelError          the graph cannot be loaded or is not a step function
+    ├── BundleError         a bundle cannot be used
+    │   ├── FormatError     its manifest cannot be read, or is of a newer format
+    │   ├── IntegrityError  a file is missing, truncated or altered
+    │   └── SelfTestError   the graph does not reproduce its recorded outputs here
+    ├── StateError          a snapshot does not belong to this fleet or bundle
+    └── DataError           a file of observations cannot be scored
+
+Messages state the rule, the value that broke it and the way out.
+"""
+
+
+class EdgeError(Exception):
+    """Base of all errors of this package."""
+
+
+class ModelError(EdgeError):
+    pass
+
+
+class BundleError(EdgeError):
+    pass
+
+
+class FormatError(BundleError):
+    pass
+
+
+class IntegrityError(BundleError):
+    pass
+
+
+class SelfTestError(BundleError):
+    pass
+
+
+class StateError(EdgeError):
+    pass
+
+
+class DataError(EdgeError):
+    pass
