@@ -68,7 +68,7 @@ class Fleet:
         waveforms: Waveforms | None = None,
         wanted: Sequence[str] | None = None,
     ) -> tuple[dict[str, Array], Bool]:
-        """One observation for each machine in `rows` (a slice, or distinct indices int64[B]).
+        """One observation for each machine in `rows` (a slice, or distinct indices ≥ 0, int64[B]).
 
         `time` int64[B] in nanos, `readings` f32[B,C], `event` and `age` f32[B]. Returns the outputs `wanted` (default:
         all) *of the accepted observations*, in order, and accepted bool[B]. An observation that is not later than the
@@ -76,9 +76,12 @@ class Fleet:
         """
         time, readings = np.asarray(time), np.asarray(readings, np.float32)
         self._check(rows, time, readings, event, age)
-        last, first = self.time[rows], self.number[rows] == 0
+        if not isinstance(rows, slice) and len(rows) == 1:
+            rows = slice(rows[0], rows[0] + 1)  # views instead of copies
+        last, number = self.time[rows], self.number[rows]
+        first = number == 0
         accepted: Bool = (time > last) | first
-        if not accepted.all():
+        if np.count_nonzero(accepted) != len(accepted):
             self.counts["duplicate"] += int(np.sum(~accepted & (time == last)))
             self.counts["late"] += int(np.sum(~accepted & (time < last)))
             return self._advance_accepted(accepted, rows, time, readings, event, age, waveforms, wanted), accepted
@@ -100,12 +103,12 @@ class Fleet:
             feed[name], feed[f"{name}.row"] = samples, row
         outputs = self.step(feed, wanted)
         state = outputs.pop(STATE_OUT)
-        if machines == len(self.assets) and isinstance(rows, slice):
+        if machines == len(self.assets) and isinstance(rows, slice) and rows.step in (None, 1):
             self.state = state
         else:
             self.state[rows] = state
         self.time[rows] = time
-        self.number[rows] += 1
+        self.number[rows] = number + 1
         self.counts["accepted"] += machines
         return outputs, accepted
 

@@ -85,6 +85,13 @@ def test_settings_reach_their_machine_whatever_the_rows():
     assert out["contribution"][:, 0].tolist() == [-3, -1]
 
 
+def test_a_backward_slice_keeps_each_machine_its_state():
+    fleet = fleet_of(3)
+    advance(fleet, slice(None), [10, 20, 30])
+    advance(fleet, slice(None, None, -1), [31, 22, 13])
+    assert fleet.state[:, 0].tolist() == [3, 2, 1]
+
+
 # One reading: machine, time, value, event.
 _readings = st.lists(
     st.tuples(st.integers(0, 4), st.integers(0, 6), st.floats(-10, 10, width=32), st.sampled_from([0, 1])), max_size=25
