@@ -3,7 +3,8 @@
 import numpy as np
 import onnx.parser
 
-CHANNELS, SETTINGS, STATE = 2, 1, 3
+from edge_runtime.bundle import write_bundle
+from edge_runtime.step import STATE_OUT, StepFunction
 
 # State: time since the life began, observations in it, largest sample ever seen.
 _GRAPH = """
@@ -72,3 +73,73 @@ def step_by_hand(readings, dt, event, state):
     elapsed, count, peak = state
     elapsed, count = (0.0, 1.0) if event == 1 else (np.float32(elapsed + dt), count + 1)
     return np.nan_to_num(readings).mean(dtype=np.float32), 100 - count, (elapsed, count, peak)
+
+
+def tiny_contract(**changes):
+    """What the tiny twin says about itself; its time runs in seconds."""
+    step = StepFunction(tiny_twin())
+    return {
+        "protocol": "1.0",
+        "fleet": "tiny",
+        "asset_class": "tiny",
+        "title": "Tiny machine (simulated)",
+        "simulated": True,
+        "time": {"unit": "s", "interval": 60, "tick": 600, "max_gap": 86400},
+        "life": {"unit": "h", "time_units": 3600, "age": "optional"},
+        "labels": {"cap": 480, "horizon": 168},
+        "channels": [
+            {"name": "flow", "quantity": "flow", "unit": "L/min", "range": [0, 400], "aggregate": "mean"},
+            {"name": "speed", "quantity": "speed", "unit": "rpm", "range": [0, 3000], "role": "condition"},
+        ],
+        "derived": [],
+        "waveforms": [{"name": "shake", "unit": "m/s2", "axes": ["x"], "samples": 4, "rate": 100}],
+        "settings": [{"name": "offset", "unit": "1", "range": [-10, 10], "default": 0}],
+        "state": {
+            "size": 3,
+            "slices": [
+                {"name": "elapsed", "scope": "life", "start": 0, "size": 2, "fingerprint": "e1"},
+                {"name": "peak", "scope": "asset", "start": 2, "size": 1, "fingerprint": "p1"},
+            ],
+        },
+        "outputs": list(step.outputs),
+        "rul_models": ["lstm", "xgboost"],
+        "alarms": [{"name": "worn", "level": 2, "signal": "health", "below": 0.5}],
+        "health": "mean of the readings",
+        "tolerance": {"CPUExecutionProvider": dict.fromkeys([*step.outputs, STATE_OUT], 1e-5)},
+    } | changes
+
+
+def tiny_golden(machines=5):
+    random = np.random.default_rng(1)
+    step = StepFunction(tiny_twin())
+    inputs = {
+        "readings": random.normal(size=(machines, 2)).astype(np.float32),
+        "dt": np.arange(machines, dtype=np.float32),
+        "event": np.eye(machines, dtype=np.float32)[1],
+        "age": np.full(machines, np.nan, np.float32),
+        "settings": np.full((machines, 1), np.nan, np.float32),
+        "shake": random.normal(size=(2, 1, 4)).astype(np.float32),
+        "shake.row": np.array([3, 0]),
+        "state": random.random((machines, 3)).astype(np.float32),
+    }
+    inputs["readings"][2] = np.nan
+    outputs = step(inputs)
+    return {f"in.{k}": v for k, v in inputs.items()} | {f"out.{k}": v for k, v in outputs.items()}
+
+
+def tiny_bundle(folder, *, twin=None, golden=None, **changes):
+    """Write the tiny twin's bundle into `folder`; returns the folder."""
+    write_bundle(
+        folder,
+        twin or tiny_twin(),
+        golden or tiny_golden(),
+        tiny_contract(**changes),
+        models={
+            "lstm": {"weight": 0.25, "units": 64},
+            "xgboost": {"weight": 0.75},
+            "isolation_forest": {"weight": None, "trees": 100},
+        },
+        quality={"rul": {"rmse": 10.5, "rows": 100}, "failure": None},
+        provenance={"run_id": "r1", "commit": "abc-dirty", "data_hash": "d1", "created": "2026-01-02T03:04:05Z"},
+    )
+    return folder

@@ -1,0 +1,135 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.errors import BundleError, EdgeError, FormatError, IntegrityError, ModelError, SelfTestError
+from edge_runtime.manifest import checksum
+from tests.edge_runtime.tiny import tiny_bundle, tiny_contract, tiny_golden
+
+FILES = ("twin.onnx", "manifest.json", "golden.npz")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+def test_a_good_bundle_loads_and_steps(folder):
+    bundle = Bundle.load(folder)
+    fleet = bundle.fleet(["a", "b"])
+    out, _ = fleet.advance(slice(None), np.array([0, 0]), np.ones((2, 2), np.float32))
+    assert out["health"].tolist() == [1, 1]
+    assert fleet.snapshot().model_id == bundle.model_id
+    assert len(bundle.model_id) == 64
+
+
+def test_writing_twice_gives_the_same_bytes(folder, tmp_path):
+    tiny_bundle(tmp_path)
+    assert all((tmp_path / name).read_bytes() == (folder / name).read_bytes() for name in FILES)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.sampled_from(FILES), st.floats(0, 1, exclude_max=True), st.integers(0, 7))
+def test_one_flipped_bit_anywhere_is_found(folder, tmp_path_factory, name, place, bit):
+    copy = tmp_path_factory.mktemp("copy")
+    for other in FILES:
+        (copy / other).write_bytes((folder / other).read_bytes())
+    data = bytearray((folder / name).read_bytes())
+    at = int(place * len(data))
+    data[at] ^= 1 << bit
+    (copy / name).write_bytes(data)
+    if name == "manifest.json" and chr(data[at] ^ (1 << bit)).isspace() and chr(data[at]).isspace():
+        return  # white space between tokens means nothing
+    with pytest.raises(BundleError, match=name):
+        Bundle.load(copy)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("keep", [0, 0.5, None])
+def test_truncated_and_missing_files_are_named(folder, tmp_path, name, keep):
+    for other in FILES:
+        (tmp_path / other).write_bytes((folder / other).read_bytes())
+    data = (tmp_path / name).read_bytes()
+    if keep is None:
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_bytes(data[: int(keep * len(data))])
+    with pytest.raises(BundleError, match=name):
+        Bundle.load(tmp_path)
+
+
+def test_no_bundle_at_all(tmp_path):
+    with pytest.raises(IntegrityError, match="a bundle is a folder with"):
+        Bundle.load(tmp_path / "nowhere")
+
+
+def rewrite(folder, change):
+    """Change the manifest and sign it off again, as someone who knows the format would."""
+    raw = json.loads((folder / "manifest.json").read_text())
+    change(raw)
+    raw["checksum"] = checksum(raw)
+    (folder / "manifest.json").write_text(json.dumps(raw))
+
+
+def test_a_contract_of_another_graph_is_refused(tmp_path):
+    rewrite(tiny_bundle(tmp_path), lambda raw: raw["contract"].update(title="Another"))
+    with pytest.raises(IntegrityError, match="were not exported together"):
+        Bundle.load(tmp_path)
+
+
+def test_files_outside_the_folder_are_refused(tmp_path):
+    rewrite(tiny_bundle(tmp_path), lambda raw: raw["files"].update({"../secret": "0" * 64}))
+    with pytest.raises(FormatError, match=r"\.\./secret"):
+        Bundle.load(tmp_path)
+
+
+def test_a_newer_format_is_refused_with_what_to_do(tmp_path):
+    rewrite(tiny_bundle(tmp_path), lambda raw: raw.update(format=2))
+    with pytest.raises(FormatError, match="update overhaul here, or export"):
+        Bundle.load(tmp_path)
+
+
+def test_a_mismatch_names_output_row_value_and_tolerance(tmp_path):
+    golden = tiny_golden()
+    golden["out.rul"][3] += 0.01
+    with pytest.raises(SelfTestError, match=r"'rul', row 3: .* gives 98\..* tolerance 1e-05 \(1 of 5 values differ\)"):
+        Bundle.load(tiny_bundle(tmp_path, golden=golden))
+    golden = tiny_golden()
+    golden["out.contribution"][2, 1] = 7  # was NaN
+    with pytest.raises(SelfTestError, match="'contribution', row 2, column 1"):
+        Bundle.load(tiny_bundle(tmp_path, golden=golden))
+
+
+@pytest.mark.parametrize("name", ["in.readings", "out.alarm", "out.state_out"])
+def test_an_incomplete_recording_is_refused(tmp_path, name):
+    golden = tiny_golden()
+    del golden[name]
+    with pytest.raises(SelfTestError, match=name.split(".")[1]):
+        Bundle.load(tiny_bundle(tmp_path, golden=golden))
+
+
+def test_recorded_objects_are_never_unpickled(tmp_path):
+    golden = tiny_golden() | {"in.age": np.array([None] * 5, dtype=object)}
+    with pytest.raises(SelfTestError, match="allow_pickle"):
+        Bundle.load(tiny_bundle(tmp_path, golden=golden))
+
+
+def test_tolerances_must_name_this_provider(tmp_path):
+    tolerance = {"CUDAExecutionProvider": tiny_contract()["tolerance"]["CPUExecutionProvider"]}
+    with pytest.raises(SelfTestError, match="no tolerances for CPUExecutionProvider, only for CUDAExecutionProvider"):
+        Bundle.load(tiny_bundle(tmp_path, tolerance=tolerance))
+
+
+def test_a_graph_that_differs_from_its_contract_is_refused(tmp_path):
+    channels = tiny_contract()["channels"][:1]
+    with pytest.raises(ModelError, match="channels: the graph has 2, the manifest declares 1"):
+        Bundle.load(tiny_bundle(tmp_path, channels=channels))
+
+
+def test_a_graph_that_cannot_be_loaded_is_refused(tmp_path):
+    with pytest.raises(EdgeError, match="cannot load the graph"):
+        Bundle.load(tiny_bundle(tmp_path, twin=b"nonsense"))
