@@ -202,7 +202,7 @@ def parse(text: bytes) -> tuple[Manifest, dict[str, Any]]:
         raise FormatError(f"manifest.json cannot be used: {error}") from error
     if manifest.contract.protocol.split(".")[0] != PROTOCOL.split(".")[0]:
         raise FormatError(
-            f"the bundle speaks protocol {manifest.contract.protocol}, this version of overhaul {PROTOCOL}: "
+            f"manifest.json speaks protocol {manifest.contract.protocol}, this version of overhaul {PROTOCOL}: "
             "the numbers before the dot must agree; update the older side"
         )
     return manifest, raw

@@ -42,8 +42,6 @@ def test_one_flipped_bit_anywhere_is_found(folder, tmp_path_factory, name, place
     at = int(place * len(data))
     data[at] ^= 1 << bit
     (copy / name).write_bytes(data)
-    if name == "manifest.json" and chr(data[at] ^ (1 << bit)).isspace() and chr(data[at]).isspace():
-        return  # white space between tokens means nothing
     with pytest.raises(BundleError, match=name):
         Bundle.load(copy)
 
