@@ -21,6 +21,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from data.errors import AssetClassError
+
 CLASSES = Path(__file__).parent / "asset_classes"
 
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -34,10 +36,6 @@ LIFE_UNITS = {"s": {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}, "cycle": 
 RESERVED = {"asset", "time", "life", "event", "age"}
 # Outputs of the graph that an alarm may watch, beside every scalar channel.
 ALARM_SIGNALS = {"health", "anomaly_score", "failure_probability", "rul", "rul_lower", "unfamiliar"}
-
-
-class AssetClassError(ValueError):
-    """An asset class file that cannot be used; the message names the file, the line and the fix."""
 
 
 class Spec(BaseModel):
@@ -169,6 +167,10 @@ class Alarm(Spec):
             raise ValueError("an alarm needs one limit: either 'above' or 'below'")
         return self
 
+    @property
+    def limit(self) -> float:
+        return self.above if self.above is not None else self.below  # type: ignore[return-value]
+
 
 class Costs(Spec):
     """Of one event each, in one currency; used to choose thresholds and by planners."""
@@ -182,6 +184,11 @@ class Costs(Spec):
 class SourceFile(Spec):
     name: str
     sha256: dict[str, str] | str | None = None  # one, or one a subset
+
+    def of(self, subset: str | None) -> SourceFile:
+        """The file of one subset: `{subset}` filled in, its checksum alone."""
+        sha256 = self.sha256.get(subset or "") if isinstance(self.sha256, dict) else self.sha256
+        return SourceFile(name=self.name.format(subset=subset), sha256=sha256)
 
 
 class Place(Spec):
@@ -292,6 +299,20 @@ class AssetClass(Spec):
         return [name for name, c in self.channels.items() if c.waveform is not None]
 
     @property
+    def alarm_settings(self) -> dict[str, float]:
+        """Settings that every alarm brings along, with the class's values: `<alarm>.limit`, `.dead_band`, delays."""
+        return {
+            f"{name}.{key}": value
+            for name, alarm in self.alarms.items()
+            for key, value in (
+                ("limit", alarm.limit),
+                ("dead_band", alarm.dead_band),
+                ("on_delay", alarm.on_delay),
+                ("off_delay", alarm.off_delay),
+            )
+        }
+
+    @property
     def time_units_per_life_unit(self) -> float:
         return LIFE_UNITS[self.time.unit][self.life.unit]
 
@@ -351,6 +372,9 @@ def load(fleet: str, folder: Path = CLASSES) -> AssetClass:
     if loaded.name != path.stem:
         raise AssetClassError(f"{path}:{_line(node, ('name',))}: name is '{loaded.name}': it must be '{path.stem}'")
     _check_subset(path, loaded)
+    if isinstance(loaded.source, CmapssSource):
+        files = {key: getattr(loaded.source, key).of(subset) for key in ("train", "test", "remaining")}
+        loaded = loaded.model_copy(update={"source": loaded.source.model_copy(update=files)})
     return loaded
 
 

@@ -1,0 +1,119 @@
+"""Lives: from new or renewed to failure, repair or the end of the record; artifacts/<fleet>/lives.csv."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from data.asset_class import AssetClass
+from data.errors import SourceError
+from data.recording import End, Recording
+from edge_runtime.contract.event import Event
+
+Kind = Literal["failure", "repair", "censored"]
+
+
+@dataclass(frozen=True)
+class Life:
+    """One life of one machine; times in nanos."""
+
+    asset: str
+    life: int  # 0, 1, … per asset
+    begin: int  # first row
+    last: int  # last row
+    end: int  # failure or repair; of a censored life its last row
+    kind: Kind
+    held_out: bool  # the source's own test machine
+    known_new: bool  # it is known to begin new or renewed
+
+
+def divide(cls: AssetClass, recording: Recording, time: np.ndarray) -> tuple[list[Life], np.ndarray, int]:
+    """Divide the observations of one machine, at `time` int64[T] ascending, into lives.
+
+    A life ends at each failure or repair, and begins anew where the source's life column changes or its event column
+    says so; then, and at the end of the record, it ends as `life.ends` of the class says. Returns the lives, the life
+    of each observation int32[T], and how many failures or repairs end no life because they fall outside the record.
+    """
+    ends = _usable_ends(recording.ends, time)
+    begins = [*(end.time + 1 for end in ends), *_declared_begins(recording)]
+    starts = np.unique([0, *np.searchsorted(time, np.array(begins, dtype=np.int64))])
+    starts = starts[starts < time.size]
+    stops = np.append(starts[1:], time.size)
+    lives = []
+    for number, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+        first, last = int(time[start]), int(time[stop - 1])
+        following = int(time[stop]) if stop < time.size else None
+        end = next((e for e in ends if first <= e.time and (following is None or e.time < following)), None)
+        final = following is None
+        fails = cls.life.ends == "failure" and not (final and recording.censored)
+        known_new = number > 0 or _begins_new(cls, recording)
+        kind: Kind = end.kind if end else "failure" if fails else "censored"
+        when = end.time if end else last
+        lives.append(Life(recording.asset, number, first, last, when, kind, recording.held_out, known_new))
+    outside = len(recording.ends) - sum(any(life.end == end.time for life in lives) for end in recording.ends)
+    return lives, np.repeat(np.arange(len(lives), dtype=np.int32), stops - starts), outside
+
+
+def _begins_new(cls: AssetClass, recording: Recording) -> bool:
+    """Whether the first life begins new: the source's word, else the class's."""
+    if recording.event is not None and recording.event[0] == Event.NEW_LIFE:
+        return True
+    return cls.life.begins == "new" if recording.begins_new is None else recording.begins_new
+
+
+def _usable_ends(ends: Sequence[End], time: np.ndarray) -> list[End]:
+    """Ends within the record and the first one after it."""
+    ordered = sorted(ends, key=lambda end: end.time)
+    inside = [end for end in ordered if time[0] <= end.time < time[-1]]
+    return inside + [end for end in ordered if end.time >= time[-1]][:1]
+
+
+def _declared_begins(recording: Recording) -> list[int]:
+    """Times of the source's rows at which its life or event column starts a new life."""
+    begins = np.zeros(recording.time.size, dtype=bool)
+    if recording.life is not None:
+        begins[1:] |= np.diff(recording.life) != 0
+    if recording.event is not None:
+        begins |= recording.event == Event.NEW_LIFE
+    return recording.time[begins].tolist()
+
+
+def ages(cls: AssetClass, lives: Sequence[Life], time: np.ndarray, life: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Age f64[T] in the unit of life: as given; else, in a life known to begin new, since its first row; else NaN."""
+    if cls.life.age == "none":
+        return np.full(time.size, np.nan)
+    begin = np.array([each.begin for each in lives])[life]
+    new = np.array([each.known_new for each in lives])[life]
+    age = given
+    if np.isnan(given).all():
+        age = np.where(new, (time - begin) / 1e9 / cls.time_units_per_life_unit, np.nan)
+    if cls.life.age == "required" and np.isnan(age).any():
+        first = lives[int(life[np.flatnonzero(np.isnan(age))[0]])]
+        raise SourceError(
+            f"class '{cls.name}' says age: required, but the age of {first.asset} in life {first.life} is not known: "
+            "name source.age, a column of ages; or set life.begins: new if records begin with new machines; "
+            "or set life.age: optional"
+        )
+    return age
+
+
+def events(lives: Sequence[Life], time: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Event int8[T]: as given, and 1 on the first row of each life known to begin new, on no other."""
+    event = np.where(given == Event.NEW_LIFE, Event.NONE, given).astype(np.int8)
+    begins = [life.begin for life in lives if life.known_new]
+    event[np.searchsorted(time, begins)] = Event.NEW_LIFE
+    return event
+
+
+def write_lives(lives: Sequence[Life], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = [field.name for field in fields(Life)]
+    pd.DataFrame([asdict(life) for life in lives], columns=columns).to_csv(path, index=False, lineterminator="\n")
+
+
+def read_lives(path: Path) -> list[Life]:
+    table = pd.read_csv(path, dtype={"asset": str, "kind": str})
+    return [Life(**row) for row in table.to_dict("records")]
