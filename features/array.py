@@ -1,0 +1,114 @@
+"""The few operations that need more than the Array API standard, for NumPy arrays and traced (ndonnx) arrays alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = Any  # a NumPy or ndonnx array: the standard's types cannot be written down yet (data-apis/array-api#229)
+Float32 = npt.NDArray[np.float32]
+
+
+def namespace(x: Array) -> Any:
+    """The Array API namespace of `x`."""
+    return x.__array_namespace__()
+
+
+def is_traced(x: Array) -> bool:
+    return not isinstance(x, np.ndarray)
+
+
+def constant(like: Array, values: npt.ArrayLike) -> Array:
+    """`values` as a float32 array of the same kind as `like`."""
+    return namespace(like).asarray(np.asarray(values, np.float32))
+
+
+def matmul(a: Array, b: Float32) -> Array:
+    """Matrix product with a constant.
+
+    ndonnx guards MatMul against empty operands with an If that onnxruntime 1.20 cannot load; no operand here is empty
+    but for a batch of none, which MatMul takes.
+    """
+    if not is_traced(a):
+        return np.matmul(a, b)
+    import ndonnx as ndx
+    import spox.opset.ai.onnx.v21 as op
+
+    return ndx.asarray(op.matmul(a.unwrap_spox(), op.const(b)))
+
+
+def split(x: Array, sizes: Sequence[int]) -> list[Array]:
+    """`x` cut along its last axis into pieces of the given sizes."""
+    if len(sizes) == 1:
+        return [x]
+    if not is_traced(x):
+        return list(np.split(x, np.cumsum(sizes)[:-1], axis=-1))
+    import ndonnx as ndx
+    import spox.opset.ai.onnx.v21 as op
+
+    pieces = op.split(x.unwrap_spox(), op.const(np.array(sizes, np.int64)), axis=-1)
+    return [ndx.asarray(piece) for piece in pieces]
+
+
+def reshape(x: Array, shape: tuple[int, ...]) -> Array:
+    """`x` with a new shape; the batch axis is written −1."""
+    if not is_traced(x):
+        return np.reshape(x, shape)
+    import ndonnx as ndx
+    import spox.opset.ai.onnx.v21 as op
+
+    return ndx.asarray(op.reshape(x.unwrap_spox(), op.const(np.array(shape, np.int64))))
+
+
+def scatter_rows(dt: Array, rows: Array, values: Array) -> Array:
+    """[B,F] holding `values` [K,F] at `rows` int64[K] and NaN elsewhere; `dt` [B] gives the batch size."""
+    base = dt[:, None] * constant(dt, np.full((1, values.shape[-1]), np.nan))
+    if not is_traced(dt):
+        base[rows] = values
+        return base
+    import ndonnx as ndx
+    import spox.opset.ai.onnx.v21 as op
+
+    indices = rows[:, None]
+    return ndx.asarray(op.scatter_nd(base.unwrap_spox(), indices.unwrap_spox(), values.unwrap_spox()))
+
+
+def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
+    """The rounded sum of `a` and `b` and its rounding error (Knuth, TAOCP 2, 4.2.2)."""
+    total = a + b
+    b_part = total - a
+    return total, (a - (total - b_part)) + (b - b_part)
+
+
+def piecewise_linear(x: Array, knots: Float32, values: Float32) -> Array:
+    """The function through (knots, values), constant beyond both ends, at `x` of any shape.
+
+    >>> x = np.array([-1, 0.5, 3], np.float32)
+    >>> piecewise_linear(x, np.array([0, 1, 2], np.float32), np.array([10, 20, 15], np.float32))
+    array([10., 15., 15.], dtype=float32)
+    """
+    xp = namespace(x)
+    widths = np.diff(knots)
+    slopes = (np.diff(values) / widths).astype(np.float32)
+    inside = xp.minimum(
+        xp.maximum(x[..., None] - constant(x, knots[:-1]), constant(x, 0.0)), constant(x, widths.astype(np.float32))
+    )
+    return matmul(inside, slopes[:, None])[..., 0] + constant(x, values[0])
+
+
+def row_max(x: Array) -> Array:
+    """The largest value of each row: [B,1] of `x` [B,N], N > 0, without NaN. (ndonnx's own adds guards and an If.)"""
+    if not is_traced(x):
+        return np.max(x, axis=1, keepdims=True)
+    import ndonnx as ndx
+    import spox.opset.ai.onnx.v21 as op
+
+    return ndx.asarray(op.reduce_max(x.unwrap_spox(), op.const(np.array([1], np.int64)), keepdims=1))
+
+
+def row_any(x: Array) -> Array:
+    """Whether any value of each row is true: bool[B,1] of bool[B,N]."""
+    return row_max(x.astype(namespace(x).float32)) > constant(x, 0)

@@ -1,0 +1,234 @@
+"""The step function up to the feature vector."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from data.asset_class import AssetClass
+from edge_runtime.contract.quality import Quality
+from features import derived, waveform
+from features.array import Array, Float32, constant, matmul, namespace, reshape, row_any, scatter_rows
+from features.cleaning import Cleaning
+from features.clock import Clock, Signals
+from features.filters import FilterBank
+from features.normalisation import Normalisation
+from features.parameters import Parameters
+from features.state import Slice, StateLayout
+
+
+def sensor_names(asset_class: AssetClass) -> tuple[str, ...]:
+    """All that can be normalised: scalar sensors, derived channels, waveform features."""
+    waveforms = [name for w in asset_class.waveforms for name in waveform.names(w, asset_class.channels[w])]
+    return (*asset_class.sensors, *asset_class.derived, *waveforms)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The graph's inputs but for the state; shapes as in `FeatureStep`."""
+
+    readings: Array
+    dt: Array
+    event: Array
+    age: Array
+    settings: Array
+    waveforms: Mapping[str, tuple[Array, Array]]  # samples f32[K,axes,N], row int64[K]
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the features say of one observation."""
+
+    vector: Array  # f32[B,F], columns `FeatureStep.names`
+    values: Array  # f32[B,S] cleaned values of the sensors in use, NaN where unusable
+    conditions: Array | None  # f32[B,K] cleaned operating conditions
+    quality: Array  # f32[B,C]
+    health: Array  # f32[B]
+    contribution: Array  # f32[B,C]
+    unfamiliar: Array  # f32[B,1]
+    clock: Signals
+    waveforms: dict[str, Array]  # f32[K,Fw] features of the snapshots of this observation
+
+
+@dataclass(frozen=True)
+class FeatureStep:
+    """(observation, settings, state) → (features, state′) for one asset class and one set of fitted parameters.
+
+    Shapes: batch B, scalar channels C, settings P, state S. Call it with NumPy arrays, or trace it.
+    """
+
+    asset_class: AssetClass
+    parameters: Parameters
+
+    @cached_property
+    def cleaning(self) -> Cleaning:
+        return Cleaning(self.asset_class)
+
+    @cached_property
+    def clock(self) -> Clock:
+        return Clock(self.asset_class)
+
+    @cached_property
+    def filters(self) -> FilterBank:
+        return FilterBank(self.asset_class, len(self.parameters.sensors))
+
+    @property
+    def _spikes(self) -> bool:
+        return self.asset_class.features.spike is not None
+
+    @cached_property
+    def slices(self) -> list[Slice]:
+        spike = [Slice("spike.pending", "sensor", len(self.parameters.sensors))] if self._spikes else []
+        return [*self.clock.slices, *self.cleaning.slices, *spike, *self.filters.slices]
+
+    @cached_property
+    def layout(self) -> StateLayout:
+        return StateLayout(tuple(self.slices))
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Feature names: those free of age first, then those that need it."""
+        bank = self.filters
+        trend = [f"{sensor}.trend_{self.asset_class.features.trend:g}" for sensor in self.parameters.sensors]
+        free = [*self._row_names(bank.rows[: bank.free_rows]), *trend, "clock.log_step"]
+        aged = [*self._row_names(bank.rows[bank.free_rows :]), "clock.age"] if bank.with_age else []
+        return free + aged
+
+    @cached_property
+    def free_of_age(self) -> int:
+        """How many leading features are free of age and of since-new statistics."""
+        rows = self.filters.free_rows * (len(self.parameters.sensors) + len(self.parameters.projections))
+        return rows + len(self.parameters.sensors) + 1
+
+    def _row_names(self, rows: list[str]) -> list[str]:
+        sensors = [f"{sensor}.{row}" for row in rows for sensor in self.parameters.sensors]
+        return sensors + [f"health_index.{p}.{row}" for row in rows for p in self.parameters.projections]
+
+    def __call__(self, seen: Observation, state: dict[str, Array]) -> tuple[Features, dict[str, Array]]:
+        """Features of `seen` and the new slices, from the slices of `state` as `StateLayout.enter` gives them."""
+        xp = namespace(seen.readings)
+        clean, flags, new = self.cleaning(seen.readings, seen.dt, state)
+        conditions = self._conditions(clean)
+        values, snapshots = self._values(clean, seen)
+        z, unfamiliar = Normalisation(self.parameters)(values, conditions)
+        usable = ~xp.isnan(z)
+        if self._spikes:
+            usable, spike, new_spike = self._spike(z, usable, state)
+            flags = flags + self._to_channels(spike.astype(xp.float32) * constant(z, Quality.SPIKE))
+            new |= new_spike
+        averages, trend, new_filters = self.filters(z, usable, seen.dt, state)
+        signals, new_clock = self.clock(seen.dt, seen.event, seen.age, row_any(usable), state)
+        health, contribution = self._health(averages)
+        features = Features(
+            vector=self._vector(averages, trend, signals),
+            values=values,
+            conditions=conditions,
+            quality=flags,
+            health=health,
+            contribution=contribution,
+            unfamiliar=unfamiliar,
+            clock=signals,
+            waveforms=snapshots,
+        )
+        return features, new | new_filters | new_clock
+
+    def _conditions(self, clean: Array) -> Array | None:
+        index = [self.asset_class.scalars.index(name) for name in self.asset_class.conditions]
+        xp = namespace(clean)
+        return xp.take(clean, xp.asarray(np.array(index)), axis=1) if index else None
+
+    def _values(self, clean: Array, seen: Observation) -> tuple[Array, dict[str, Array]]:
+        """Cleaned values [B,S] of the sensors in use, and the features of each waveform's snapshots."""
+        xp, cls = namespace(clean), self.asset_class
+        columns = [clean]
+        names = list(cls.scalars)
+        if cls.derived:
+            known = {name: clean[:, i] for i, name in enumerate(cls.scalars)} | self._settings(seen.settings)
+            for name, spec in cls.derived.items():
+                x = derived.evaluate(spec.formula, known)[:, None]
+                inside = (x >= constant(x, spec.range[0])) & (x <= constant(x, spec.range[1]))
+                columns.append(xp.where(inside, x, constant(x, np.nan)))
+                names.append(name)
+        snapshots: dict[str, Array] = {}
+        for name, (samples, rows) in seen.waveforms.items():
+            spec = cls.channels[name]
+            snapshots[name] = waveform.statistics(samples, spec)
+            columns.append(scatter_rows(seen.dt, rows, snapshots[name]))
+            names += waveform.names(name, spec)
+        everything = xp.concat(columns, axis=1) if len(columns) > 1 else clean
+        index = np.array([names.index(sensor) for sensor in self.parameters.sensors])
+        return xp.take(everything, xp.asarray(index), axis=1), snapshots
+
+    def _settings(self, settings: Array) -> dict[str, Array]:
+        """Settings by name, defaults filled in."""
+        xp = namespace(settings)
+        specs = self.asset_class.settings
+        defaults = constant(settings, np.array([s.default for s in specs.values()]).reshape(1, -1))
+        filled = xp.where(xp.isnan(settings), defaults, settings) if specs else settings
+        return {name: filled[:, i] for i, name in enumerate(specs)}
+
+    def _spike(self, z: Array, usable: Array, state: dict[str, Array]) -> tuple[Array, Array, dict[str, Array]]:
+        """A lone jump is set aside; a second one in a row is believed."""
+        xp = namespace(z)
+        zero = constant(z, 0)
+        jump = xp.abs(z - state["filters.last"]) > constant(z, float(self.asset_class.features.spike or 0))
+        doubtful = usable & jump & (state["filters.observed"] > zero)
+        spike = doubtful & ~(state["spike.pending"] > zero)
+        pending = xp.where(usable, spike.astype(xp.float32), state["spike.pending"])
+        return usable & ~spike, spike, {"spike.pending": pending}
+
+    @cached_property
+    def _inputs_of(self) -> Float32:
+        """[S,C] 1 where a sensor in use is, or is computed from, a scalar channel."""
+        cls = self.asset_class
+        matrix = np.zeros((len(self.parameters.sensors), len(cls.scalars)), np.float32)
+        for i, sensor in enumerate(self.parameters.sensors):
+            used = derived.names_in(cls.derived[sensor].formula) if sensor in cls.derived else {sensor}
+            for channel in used & set(cls.scalars):
+                matrix[i, cls.scalars.index(channel)] = 1
+        return matrix
+
+    def _to_channels(self, per_sensor: Array) -> Array:
+        """[B,C] from [B,S], channel by channel; what belongs to derived sensors and waveforms is left out."""
+        direct = self._inputs_of * (self._inputs_of.sum(axis=1, keepdims=True) == 1)
+        return matmul(per_sensor, direct.astype(np.float32))
+
+    def _health(self, averages: Array) -> tuple[Array, Array]:
+        """`health` [B] from the smoothed health projection, and each channel's share [B,C] of what is missing to 1.
+
+        health = (h − failed)/(healthy − failed), clipped to 0…1, h the projection of the middle moving average. The shares
+        sum to 1 − health before clipping and before the part of waveforms; a derived channel's is split among its inputs.
+        """
+        p, xp = self.parameters, namespace(averages)
+        if not p.projections:
+            zero = averages[:, 0, 0] * constant(averages, 0)
+            return zero, zero[:, None] + constant(averages, np.zeros((1, len(self.asset_class.scalars))))
+        smooth = averages[:, 1 + len(self.filters.time_constants) // 2, :]
+        scale = p.healthy - p.failed
+        split = self._inputs_of / np.maximum(self._inputs_of.sum(axis=1, keepdims=True), 1)
+        shares = -(p.weights[:, :1] / np.float32(scale)) * split
+        health = (matmul(smooth, p.weights[:, :1])[:, 0] - constant(averages, p.failed)) / constant(averages, scale)
+        health = xp.minimum(xp.maximum(health, constant(averages, 0)), constant(averages, 1))
+        return health, matmul(smooth, shares.astype(np.float32))
+
+    def _vector(self, averages: Array, trend: Array, signals: Signals) -> Array:
+        """Columns in the order of `names`."""
+        xp, bank, p = namespace(averages), self.filters, self.parameters
+        sensors, projections, free = len(p.sensors), len(p.projections), bank.free_rows
+        n = len(bank.rows)
+        flat = reshape(averages, (-1, n * sensors))
+        index = matmul(averages, p.weights) if projections else None
+        flat_index = reshape(index, (-1, n * projections)) if index is not None else None
+        parts = [flat[:, : free * sensors]]
+        if flat_index is not None:
+            parts.append(flat_index[:, : free * projections])
+        parts += [trend, xp.log(xp.maximum(signals.step, constant(trend, 1e-6)))]
+        if bank.with_age:
+            parts.append(flat[:, free * sensors :])
+            if flat_index is not None:
+                parts.append(flat_index[:, free * projections :])
+            parts.append(signals.age)
+        return xp.concat(parts, axis=1)
