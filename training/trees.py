@@ -194,10 +194,10 @@ def expected_path_length(n: NDArray[np.int64]) -> NDArray[np.float64]:
 def strictly_below(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
     """The float32 u for which x < u is x <= threshold, for every float32 x: the next one above the largest float32
     that is not above the threshold."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):  # a threshold beyond float32 becomes infinite, which is right
         t = threshold.astype(np.float32)
-    floor = np.where(t.astype(np.float64) > threshold, np.nextafter(t, np.float32(-np.inf)), t)
-    return np.nextafter(floor, np.float32(np.inf))
+        floor = np.where(t.astype(np.float64) > threshold, np.nextafter(t, np.float32(-np.inf)), t)
+        return np.nextafter(floor, np.float32(np.inf))
 
 
 # One tree: its nodes as arrays named as in `Trees`, children of leaves -1, numbered from 0 in any order.
