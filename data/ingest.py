@@ -6,14 +6,13 @@ python -m data.ingest <fleet> -o FILE    observations alone, fetching what is ne
 
 import argparse
 import csv
-import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from data import command, fetch, paths
+from data.arrange import arrange, assemble
 from data.asset_class import AssetClass, load
 from data.lives import Life, ages, divide, events, write_lives
 from data.observations import Timeline, Writer
@@ -38,39 +37,15 @@ def ingest(cls: AssetClass, raw: Path, file: Path, report: Report) -> tuple[list
 def _ingest_one(cls: AssetClass, recording: Recording, writer: Writer, report: Report) -> list[Life]:
     ordered, duplicates, out_of_order = arrange(recording)
     report.received(ordered, duplicates, out_of_order)
-    time, channels, age, event = ordered.time, dict(ordered.channels), ordered.age, ordered.event
-    lives, life, outside = divide(cls, ordered, time)
+    observed = assemble(cls, ordered)
+    lives, life, outside = divide(cls, observed)
     report.counts["failures_outside_record"] += outside
-    unknown = np.full(time.size, np.nan)
-    none = np.zeros(time.size, np.int8)
-    age = ages(cls, lives, time, life, unknown if age is None else age)
-    timeline = Timeline(time, life, events(lives, time, none if event is None else event), age)
-    report.observed(ordered.asset, time, channels)
-    writer.write(ordered.asset, timeline, channels)
+    report.observed(observed)
+    age = ages(cls, observed, lives, life)
+    writer.write(observed.asset, Timeline(observed.time, life, events(observed, lives), age), observed.channels)
+    for channel, (row, samples) in observed.waveforms.items():
+        writer.write_waveform(observed.asset, channel, observed.time[row], samples)
     return lives
-
-
-def arrange(recording: Recording) -> tuple[Recording, int, int]:
-    """Rows ascending in time, of duplicated times the first; and how many were duplicates, and out of order."""
-    time = recording.time
-    if (np.diff(time) > 0).all():
-        return recording, 0, 0
-    out_of_order = int((time < np.maximum.accumulate(time)).sum())
-    order = np.argsort(time, kind="stable")
-    order = order[np.diff(time[order], prepend=time[order[0]] - 1) > 0]
-
-    def pick(values: np.ndarray | None) -> np.ndarray | None:
-        return None if values is None else values[order]
-
-    arranged = dataclasses.replace(
-        recording,
-        time=time[order],
-        channels={name: values[order] for name, values in recording.channels.items()},
-        age=pick(recording.age),
-        life=pick(recording.life),
-        event=pick(recording.event),
-    )
-    return arranged, time.size - order.size, out_of_order
 
 
 def write_machines(cls: AssetClass, settings: dict[str, dict[str, float]], path: Path) -> None:

@@ -1,8 +1,8 @@
 """What is known, at each observation, of the time to come: the labels the models learn and are measured on.
 
-A life that ended in failure tells its remaining life exactly. A censored life (still running, or repaired before it failed)
-tells that the machine lasted at least as long as it was seen: with r units to the end of its record, the remaining life
-lies in [r, cap], or is the cap exactly where r reaches it.
+A life that ended in failure tells its remaining life exactly. A censored life (still running, or repaired before it
+failed) tells that the machine lasted at least as long as it was seen: with r units to the end of its record, the
+remaining life lies in [r, cap], or is the cap exactly where r reaches it.
 """
 
 from collections.abc import Sequence

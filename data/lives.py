@@ -30,14 +30,14 @@ class Life:
     known_new: bool  # it is known to begin new or renewed
 
 
-def divide(cls: AssetClass, recording: Recording, time: np.ndarray) -> tuple[list[Life], np.ndarray, int]:
-    """Divide the observations of one machine, at `time` int64[T] ascending, into lives.
+def divide(cls: AssetClass, recording: Recording) -> tuple[list[Life], np.ndarray, int]:
+    """Divide the observations of one machine, ascending in time, into lives.
 
     A life ends at each failure or repair, and begins anew where the source's life column changes or its event column
     says so; then, and at the end of the record, it ends as `life.ends` of the class says. Returns the lives, the life
     of each observation int32[T], and how many failures or repairs end no life because they fall outside the record.
     """
-    ends = _usable_ends(recording.ends, time)
+    time, ends = recording.time, _usable_ends(recording.ends, recording.time)
     begins = [*(end.time + 1 for end in ends), *_declared_begins(recording)]
     starts = np.unique([0, *np.searchsorted(time, np.array(begins, dtype=np.int64))])
     starts = starts[starts < time.size]
@@ -72,7 +72,7 @@ def _usable_ends(ends: Sequence[End], time: np.ndarray) -> list[End]:
 
 
 def _declared_begins(recording: Recording) -> list[int]:
-    """Times of the source's rows at which its life or event column starts a new life."""
+    """Times at which the source's life or event column starts a new life."""
     begins = np.zeros(recording.time.size, dtype=bool)
     if recording.life is not None:
         begins[1:] |= np.diff(recording.life) != 0
@@ -81,15 +81,16 @@ def _declared_begins(recording: Recording) -> list[int]:
     return recording.time[begins].tolist()
 
 
-def ages(cls: AssetClass, lives: Sequence[Life], time: np.ndarray, life: np.ndarray, given: np.ndarray) -> np.ndarray:
+def ages(cls: AssetClass, recording: Recording, lives: Sequence[Life], life: np.ndarray) -> np.ndarray:
     """Age f64[T] in the unit of life: as given; else, in a life known to begin new, since its first row; else NaN."""
+    unknown = np.full(recording.time.size, np.nan)
     if cls.life.age == "none":
-        return np.full(time.size, np.nan)
-    begin = np.array([each.begin for each in lives])[life]
-    new = np.array([each.known_new for each in lives])[life]
-    age = given
-    if np.isnan(given).all():
-        age = np.where(new, (time - begin) / 1e9 / cls.time_units_per_life_unit, np.nan)
+        return unknown
+    age = unknown if recording.age is None else recording.age
+    if np.isnan(age).all():
+        begin = np.array([each.begin for each in lives])[life]
+        new = np.array([each.known_new for each in lives])[life]
+        age = np.where(new, (recording.time - begin) / 1e9 / cls.time_units_per_life_unit, np.nan)
     if cls.life.age == "required" and np.isnan(age).any():
         first = lives[int(life[np.flatnonzero(np.isnan(age))[0]])]
         raise SourceError(
@@ -100,11 +101,12 @@ def ages(cls: AssetClass, lives: Sequence[Life], time: np.ndarray, life: np.ndar
     return age
 
 
-def events(lives: Sequence[Life], time: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Event int8[T]: as given, and 1 on the first row of each life known to begin new, on no other."""
-    event = np.where(given == Event.NEW_LIFE, Event.NONE, given).astype(np.int8)
-    begins = [life.begin for life in lives if life.known_new]
-    event[np.searchsorted(time, begins)] = Event.NEW_LIFE
+def events(recording: Recording, lives: Sequence[Life]) -> np.ndarray:
+    """Event int8[T]: 1 on the first row of each life known to begin new, 2 where the source says so."""
+    event = np.zeros(recording.time.size, dtype=np.int8)
+    if recording.event is not None:
+        event[recording.event == Event.SENSOR_REPLACED] = Event.SENSOR_REPLACED
+    event[np.searchsorted(recording.time, [life.begin for life in lives if life.known_new])] = Event.NEW_LIFE
     return event
 
 

@@ -2,8 +2,8 @@
 
 Columns: asset, time (UTC nanoseconds, or cycles as float64), life, event, age, then a float32 a scalar channel in the
 order of the class, NaN = not received. Values are as measured, out of range or not: the graph flags them. Sorted by
-asset in the order of the source, then time; no (asset, time) twice. Side files: asset, time, samples (a fixed-size list,
-axis after axis), where each time is that of an observation.
+asset in the order of the source, then time; no (asset, time) twice. Side files: asset, time, samples (a fixed-size
+list, axis after axis), where each time is that of an observation.
 """
 
 from collections.abc import Iterator, Mapping

@@ -105,16 +105,16 @@ class Report:
                 }
         asset.update(missing=missing, out_of_range=outside)
 
-    def observed(self, asset: str, time: np.ndarray, channels: dict[str, np.ndarray]) -> None:
-        """Observations of one machine: `time` int64[T] nanos."""
-        step = np.diff(time)
+    def observed(self, recording: Recording) -> None:
+        """Observations of one machine."""
+        step = np.diff(recording.time)
         interval = self.cls.time.interval * 1e9
-        self.assets[asset].update(
-            observations=time.size,
+        self.assets[recording.asset].update(
+            observations=recording.time.size,
             irregular_steps=int((np.abs(step - interval) > 0.01 * interval).sum()),
             gaps=int((step > self.cls.time.max_gap * 1e9).sum()),
         )
-        for name, values in channels.items():
+        for name, values in recording.channels.items():
             tally = self.channels[name]
             tally.longest_missing_run = max(tally.longest_missing_run, longest_run(np.isnan(values)))
 

@@ -14,9 +14,9 @@ says. They neither sort nor judge values: `data.ingest` does, alike for all.
 from types import ModuleType
 
 from data.asset_class import AssetClass
-from data.readers import cmapss
+from data.readers import cmapss, simulation, table
 
-READERS: dict[str, ModuleType] = {"cmapss": cmapss}
+READERS: dict[str, ModuleType] = {"cmapss": cmapss, "table": table, "simulation": simulation}
 
 
 def reader_of(cls: AssetClass) -> ModuleType:
