@@ -1,0 +1,186 @@
+"""A recurrent model of remaining life by Keras: one LSTM layer and a linear head, trained on whole lives.
+
+It is made to be carried: state in, one observation, state out. Streaming a life observation by observation gives what
+the whole sequence gives. Labels are remaining life / cap. A caller puts log(dt/tick) among the features, so that the
+cell knows how much time an observation stands for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from training.lstm_weights import LstmWeights
+
+Float32 = NDArray[np.float32]
+Sequence3 = tuple[Float32, Float32, Float32]  # features [T, F], labels [T], weights [T] of one life
+
+CHUNK = 512  # steps that prediction takes at once, carrying the state: bounds memory on long lives
+TOGETHER = 64  # lives predicted in one batch
+
+
+@dataclass(frozen=True)
+class LstmParams:
+    units: int = 64
+    epochs: int = 30
+    learning_rate: float = 0.003  # at first; falls to zero along a cosine
+    batch: int = 16  # lives
+    dropout: float = 0.1  # of the units, before the head
+    crop: int = 512  # steps trained through at most; longer lives are cut at random places
+    random_start: bool = True  # start anywhere in a life, so that the cell cannot tell the age by counting
+    clip: float = 10.0  # see LstmWeights
+    seed: int = 0
+
+
+def fit(lives: Sequence[Sequence3], params: LstmParams, log: Callable[[int, float], None] | None = None) -> LstmWeights:
+    """Weights learned from `lives`; the same for a seed on one machine. Rows of weight 0 are seen but not judged.
+
+    `log(epoch, loss)` is told the weighted mean square error of each epoch.
+    """
+    lives = [life for life in lives if life[2].any()]
+    if not lives:
+        raise ValueError("no life has a row with a label: the LSTM has nothing to learn from")
+    _check([X for X, _, _ in lives])
+    tf, keras = _keras()
+    rng = np.random.default_rng(params.seed)
+    model = _model(keras, lives[0][0].shape[1], params.units, params.dropout, params.seed)
+    label, weight = (np.concatenate([life[k] for life in lives]) for k in (1, 2))
+    model.layers[-1].bias.assign([np.average(label, weights=weight)])
+    steps = params.epochs * len(_batches(_crops(lives, params, rng), params.batch, rng))
+    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(params.learning_rate, steps), clipnorm=1.0)
+    train = _trainer(tf, model, optimizer, params.units)
+    with tqdm(total=params.epochs, desc="lstm", unit="epoch", leave=False) as bar:
+        for epoch in range(params.epochs):
+            losses = [
+                float(train(*_padded(batch, params.clip)))
+                for batch in _batches(_crops(lives, params, rng), params.batch, rng)
+            ]
+            loss = float(np.mean(losses))
+            bar.set_postfix(rmse=f"{loss**0.5:.4f}")
+            bar.update()
+            if log:
+                log(epoch, loss)
+    kernel, recurrent, bias, head, head_bias = (np.asarray(w, np.float32) for w in model.get_weights())
+    return LstmWeights(kernel, recurrent, bias, head[:, 0], head_bias.reshape(()), np.float32(params.clip).reshape(()))
+
+
+def predict(weights: LstmWeights, lives: Sequence[Float32]) -> list[Float32]:
+    """What Keras itself says: remaining life / cap [T] at each row of each life X[T, F], from state zero."""
+    _check(lives, weights.features)
+    tf, keras = _keras()
+    model = _model(keras, weights.features, weights.units, 0.0, 0)
+    model.set_weights(
+        [weights.kernel, weights.recurrent, weights.bias, weights.head[:, None], weights.head_bias.reshape(1)]
+    )
+    run = tf.function(
+        lambda x, h, c: model([x, h, c], training=False),
+        input_signature=[tf.TensorSpec([None, None, weights.features]), *[tf.TensorSpec([None, weights.units])] * 2],
+    )
+    out: list[Float32] = [np.empty(0, np.float32)] * len(lives)
+    order = np.argsort([len(X) for X in lives], kind="stable")
+    for start in tqdm(range(0, len(lives), TOGETHER), desc="lstm predicts", leave=False):
+        chosen = order[start : start + TOGETHER]
+        X = _pad([lives[k] for k in chosen], np.float32(weights.clip))
+        h = c = np.zeros((len(chosen), weights.units), np.float32)
+        parts = []
+        for begin in range(0, X.shape[1], CHUNK):
+            y, h, c = run(X[:, begin : begin + CHUNK], h, c)
+            parts.append(y.numpy()[..., 0])
+        y = np.concatenate(parts, axis=1) if parts else np.empty((len(chosen), 0), np.float32)
+        for row, k in enumerate(chosen):
+            out[k] = y[row, : len(lives[k])]
+    return out
+
+
+def _keras() -> tuple[Any, Any]:
+    """TensorFlow and Keras, imported when first needed: it takes seconds, and export has no need of them."""
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the same rounding on every processor, and no banner
+    import keras
+    import tensorflow
+
+    return tensorflow, keras
+
+
+def _model(keras: Any, features: int, units: int, dropout: float, seed: int) -> Any:
+    x = keras.Input((None, features))
+    h, c = keras.Input((units,)), keras.Input((units,))
+    lstm = keras.layers.LSTM(
+        units,
+        return_sequences=True,
+        return_state=True,
+        kernel_initializer=keras.initializers.GlorotUniform(seed),
+        recurrent_initializer=keras.initializers.Orthogonal(seed=seed),
+    )
+    hidden, last_h, last_c = lstm(x, initial_state=[h, c])
+    hidden = keras.layers.Dropout(dropout, seed=seed)(hidden)
+    head = keras.layers.Dense(1, kernel_initializer=keras.initializers.GlorotUniform(seed))
+    return keras.Model([x, h, c], [head(hidden), last_h, last_c])
+
+
+def _trainer(tf: Any, model: Any, optimizer: Any, units: int) -> Any:
+    """One step of gradient descent on x[B, T, F], y[B, T], weight[B, T]; free in B and T, so it is traced once."""
+    optimizer.build(model.trainable_variables)
+
+    def train(x: Any, y: Any, weight: Any) -> Any:
+        zero = tf.zeros([tf.shape(x)[0], units])
+        with tf.GradientTape() as tape:
+            error = model([x, zero, zero], training=True)[0][..., 0] - y
+            loss = tf.reduce_sum(weight * error * error) / tf.reduce_sum(weight)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        return loss
+
+    table = tf.TensorSpec([None, None])
+    return tf.function(train, input_signature=[tf.TensorSpec([None, None, model.inputs[0].shape[-1]]), table, table])
+
+
+def _crops(lives: Sequence[Sequence3], params: LstmParams, rng: np.random.Generator) -> list[Sequence3]:
+    """One epoch: a piece of each life, or as many as the life holds whole crops."""
+    pieces = []
+    for X, y, weight in lives:
+        for _ in range(max(1, len(X) // params.crop)):
+            free = len(X) if params.random_start else max(1, len(X) - params.crop + 1)
+            start = rng.integers(free)
+            piece = slice(start, start + params.crop)
+            if weight[piece].any():
+                pieces.append((X[piece], y[piece], weight[piece]))
+    return pieces
+
+
+def _batches(pieces: list[Sequence3], size: int, rng: np.random.Generator) -> list[list[Sequence3]]:
+    """Pieces of about equal length together, so that little is padded, in random order."""
+    order = np.argsort([len(X) * rng.uniform(0.8, 1.25) for X, _, _ in pieces])
+    batches = [[pieces[k] for k in order[start : start + size]] for start in range(0, len(order), size)]
+    return [batches[k] for k in rng.permutation(len(batches))]
+
+
+def _padded(batch: list[Sequence3], clip: float) -> Iterator[Float32]:
+    yield _pad([X for X, _, _ in batch], np.float32(clip))
+    yield _pad([y for _, y, _ in batch])
+    yield _pad([weight for _, _, weight in batch])
+
+
+def _pad(arrays: Sequence[Float32], clip: np.float32 | None = None) -> Float32:
+    """[B, T, …], zero behind the end of each: the cell looks only back, so nothing that counts sees the padding."""
+    out = np.zeros((len(arrays), max(map(len, arrays)), *arrays[0].shape[1:]), np.float32)
+    for row, array in enumerate(arrays):
+        out[row, : len(array)] = array if clip is None else np.clip(array, -clip, clip)
+    return out
+
+
+def _check(lives: Sequence[Float32], features: int | None = None) -> None:
+    for k, X in enumerate(lives):
+        features = X.shape[1] if features is None else features
+        if X.dtype != np.float32 or X.shape[1] != features:
+            raise TypeError(f"life {k}: expected float32 [T, {features}], got {X.dtype} {list(X.shape)}")
+        if not np.isfinite(X).all():
+            row, column = np.argwhere(~np.isfinite(X))[0]
+            raise ValueError(f"life {k}: feature {column} of row {row} is {X[row, column]}: features must be finite")
