@@ -14,8 +14,8 @@ import numpy as np
 from edge_runtime.arrays import F32, I64, Array
 from edge_runtime.fleet import Fleet
 
-# Numbers held at once for one chunk of steps: 32 MiB of float32.
-CHUNK = 8 << 20
+# Numbers held at once for one chunk of steps: 16 MiB of float32.
+CHUNK = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -101,13 +101,14 @@ def _advance(
     in_order = np.array_equal(rows, np.arange(len(fleet.assets)))
     kept = np.zeros(chunk.time.shape, bool)
     out = {name: np.zeros((*chunk.time.shape, *fleet.step.widths[name]), np.float32) for name in needed}
-    for k in range(len(chunk.time)):
-        active = int(np.searchsorted(-lengths, -k))
+    active_at = np.searchsorted(-lengths, -np.arange(len(chunk.time))).tolist()
+    for k, active in enumerate(active_at):
         batch = slice(None) if in_order and active == len(rows) else rows[:active]
         outputs, accepted = fleet.advance(batch, *chunk.step(k, active), wanted=needed)
         kept[k, :active] = accepted
+        places = slice(active) if accepted.all() else np.flatnonzero(accepted)
         for name, value in outputs.items():
-            out[name][k, np.flatnonzero(accepted)] = value
+            out[name][k, places] = value
     if where is not None:
         kept &= out[where] > 0.5
     for j, (cursor, series) in enumerate(parts):

@@ -1,0 +1,118 @@
+"""The command `overhaul-edge`: look at a bundle, score a table with it, measure it.
+
+Results go to standard output or the named file, remarks and errors to standard error. Exit code 1 means that nothing
+was produced, and the message says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_runtime.errors import EdgeError
+
+if TYPE_CHECKING:
+    from edge_runtime.score import Summary
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (EdgeError, OSError) as error:
+        print(f"overhaul-edge: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="overhaul-edge", description="Run bundles: proven models of machines.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    inspect = commands.add_parser("inspect", help="check a bundle and say what it is")
+    inspect.add_argument("bundle", type=Path)
+    inspect.add_argument("--json", action="store_true", help="all of it, for programs")
+    inspect.set_defaults(run=_inspect)
+
+    score = commands.add_parser("score", help="a prognosis for each row of a table of asset, time and channels")
+    score.add_argument("bundle", type=Path)
+    score.add_argument("file", type=Path, help="CSV or Parquet; optional columns: event, age, life")
+    score.add_argument("-o", "--output", type=Path, required=True, help="CSV, or Parquet if it ends in .parquet")
+    score.add_argument("--settings", type=Path, help="CSV of asset and the class's settings")
+    score.set_defaults(run=_score)
+
+    bench = commands.add_parser("bench", help="measure how long one call takes here (JSON)")
+    bench.add_argument("bundle", type=Path)
+    bench.add_argument("--machines", type=_positive, default=1, metavar="N")
+    bench.add_argument("--steps", type=_positive, metavar="N", help="default: about two seconds of them")
+    bench.set_defaults(run=_bench)
+
+    for command in (inspect, score, bench):
+        command.add_argument("--threads", type=_positive, default=1, help="of onnxruntime (default 1)")
+        command.add_argument("--provider", default="CPUExecutionProvider", help="of onnxruntime")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+# The commands import what they need themselves: `--help` answers without loading onnxruntime.
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    from edge_runtime.bundle import Bundle
+    from edge_runtime.describe import describe, describe_text
+
+    bundle = Bundle.load(options.bundle, threads=options.threads, provider=options.provider)
+    print(json.dumps(describe(bundle), indent=2, ensure_ascii=False) if options.json else describe_text(bundle))
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from edge_runtime.bench import bench
+    from edge_runtime.bundle import Bundle
+
+    bundle = Bundle.load(options.bundle, threads=options.threads, provider=options.provider)
+    print(json.dumps(bench(bundle, options.machines, options.steps), indent=2))
+
+
+def _score(options: argparse.Namespace) -> None:
+    from edge_runtime.bundle import Bundle
+    from edge_runtime.score import score
+
+    bundle = Bundle.load(options.bundle, threads=options.threads, provider=options.provider)
+    _report(score(bundle, options.file, options.output, options.settings))
+
+
+def _report(summary: Summary) -> None:
+    """Say on standard error what was scored and what was odd."""
+    found = summary.findings
+    lines = [f"scored {summary.scored:,} of {summary.rows:,} rows of {summary.machines:,} machines"]
+    if found.extra:
+        lines.append(f"columns not used: {', '.join(found.extra)}")
+    counts = {
+        "duplicates, same asset and time as an earlier row (left empty)": summary.duplicates,
+        "rows out of the order of time (sorted before scoring)": summary.out_of_order,
+        "rows with an unusable time (left empty)": summary.unusable_times,
+        "rows whose asset id is not 1 to 64 letters, digits, '_' or '-' (left empty)": summary.unusable_assets,
+        "rows with too few or too many cells (filled or cut)": found.ragged,
+    }
+    lines += [f"{what}: {count:,}" for what, count in counts.items() if count]
+    for name, count in found.not_numbers.items():
+        lines.append(f"cells of '{name}' that are no usable number, e.g. {found.examples[name]!r}: {count:,}")
+    for name, count in found.outside.items():
+        if count:
+            share = count / found.received[name]
+            hint = "; check its unit" if share > 0.5 else ""
+            lines.append(f"values of '{name}' outside its declared range: {count:,} ({share:.2%}{hint})")
+    print("\n  ".join(lines), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,202 @@
+"""Observations in a table, CSV or Parquet, read in blocks as they stand: nothing is sorted, dropped or assembled here.
+
+Columns `asset`, `time` and one a scalar channel, in any order; `event`, `age` and `life` if known. What cannot be read
+becomes NaN and is counted in `Findings`; a table that cannot be what the contract says is a `DataError`.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_runtime.arrays import F32, F64, I64, Array, Bool
+from edge_runtime.errors import DataError
+from edge_runtime.manifest import Contract
+from edge_runtime.timestamps import format_times, from_numbers, parse_times
+
+BLOCK = 4096  # rows
+OPTIONAL = ("event", "age", "life")
+_NOTHING = {"", "nan", "na", "n/a", "null", "none", "-"}  # spellings of "not received"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A block of n rows. `time` is 0 where not `usable`; `life` is None where the table has no such column."""
+
+    asset: Sequence[str]
+    when: Sequence[str]  # time as it was written
+    time: I64
+    usable: Bool
+    readings: F32  # [n, C]
+    event: F32
+    age: F32
+    life: F32 | None
+
+
+@dataclass
+class Findings:
+    """What was odd about a table. `not_numbers`: column → cells, `examples`: column → one of them."""
+
+    rows: int = 0
+    ragged: int = 0
+    extra: list[str] = field(default_factory=list)
+    not_numbers: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+    received: Counter[str] = field(default_factory=Counter)
+    outside: Counter[str] = field(default_factory=Counter)  # of the declared range
+    has_event: bool = False
+
+
+def read_rows(path: Path, contract: Contract, findings: Findings) -> Iterator[Rows]:
+    """The rows of the table at `path`, block by block; `findings` grows along."""
+    batches = _parquet(path) if _is_parquet(path) else _csv(path, findings)
+    names = next(batches)
+    _check_columns(path, list(names), contract, findings)
+    findings.has_event = "event" in names
+    for columns in batches:
+        block = _rows(columns, contract, findings)
+        findings.rows += len(block.time)
+        yield block
+    if not findings.rows:
+        raise DataError(f"{path} has a header but no rows: there is nothing to score")
+
+
+def _check_columns(path: Path, names: list[str], contract: Contract, findings: Findings) -> None:
+    twice = [name for name, n in Counter(names).items() if n > 1]
+    if twice:
+        raise DataError(f"{path}: column '{twice[0]}' stands there twice: remove or rename one")
+    needed = ["asset", "time", *(c.name for c in contract.channels)]
+    if contract.life.age == "required":
+        needed.append("age")
+    findings.extra = [name for name in names if name not in {*needed, *OPTIONAL}]
+    missing = [name for name in needed if name not in names]
+    if missing:
+        close = [(name, difflib.get_close_matches(name, findings.extra, 1, 0.5)) for name in missing]
+        told = ", ".join(f"'{name}'" + (f" (is '{near[0]}' meant?)" if near else "") for name, near in close)
+        raise DataError(
+            f"{path}: column {told} is missing; it has {', '.join(names[:40])}: rename the columns, "
+            "and leave cells of a channel that is not measured empty"
+        )
+
+
+def _rows(columns: Mapping[str, Any], contract: Contract, findings: Findings) -> Rows:
+    when, time, usable = _times(columns["time"], contract.time.unit)
+    readings = np.empty((len(when), len(contract.channels)), np.float32)
+    for i, channel in enumerate(contract.channels):
+        column = readings[:, i]
+        column[:] = _numbers(channel.name, columns[channel.name], findings)
+        low, high = channel.range
+        findings.received[channel.name] += int(np.count_nonzero(~np.isnan(column)))
+        findings.outside[channel.name] += int(np.count_nonzero((column < low) | (column > high)))
+    nothing = np.full(len(when), np.nan, np.float32)
+    extras = {name: _numbers(name, columns[name], findings) for name in OPTIONAL if name in columns}
+    event = np.nan_to_num(extras.get("event", nothing))
+    known = np.isin(event, (0, 1, 2))
+    _note("event", [str(value) for value in event[~known]], findings)
+    asset = ["" if name is None else str(name).strip() for name in columns["asset"]]
+    return Rows(
+        asset, when, time, usable, readings, np.where(known, event, 0), extras.get("age", nothing), extras.get("life")
+    )
+
+
+def _times(column: Any, unit: str) -> tuple[Sequence[str], I64, Bool]:
+    if isinstance(column, np.ndarray) and column.dtype.kind == "M":
+        nanos = column.astype("datetime64[ns]").view(np.int64)
+        usable = ~np.isnat(column)
+        return format_times(nanos, "s"), np.where(usable, nanos, 0), usable
+    if isinstance(column, np.ndarray) and unit != "s":
+        values: F64 = column.astype(np.float64)
+        return [f"{value:.15g}" for value in values.tolist()], *from_numbers(values)
+    texts = ["" if text is None else str(text) for text in column]
+    return texts, *parse_times(texts, unit)
+
+
+def _numbers(name: str, column: Any, findings: Findings) -> F32:
+    """Cells as float32: NaN where nothing was received, and, counted, where there is no number."""
+    with np.errstate(over="ignore"):  # 1e300 becomes infinity, which the graph flags
+        if isinstance(column, np.ndarray) and column.dtype.kind in "fiub":
+            return column.astype(np.float32)
+        try:
+            return np.array(column, np.float64).astype(np.float32)  # all cells filled with numbers: the fast way
+        except (TypeError, ValueError):
+            pass
+        values, strange = np.full(len(column), np.nan), []
+        for i, cell in enumerate(column):
+            try:
+                values[i] = float(cell)
+            except (TypeError, ValueError):
+                if cell is not None and str(cell).strip().lower() not in _NOTHING:
+                    strange.append(str(cell))
+        _note(name, strange, findings)
+        return values.astype(np.float32)
+
+
+def _note(name: str, strange: list[str], findings: Findings) -> None:
+    if strange:
+        findings.not_numbers[name] += len(strange)
+        findings.examples.setdefault(name, strange[0])
+
+
+def _is_parquet(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"PAR1"
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _csv(path: Path, findings: Findings) -> Iterator[Any]:
+    """First the names of the columns, then blocks as name → cells."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        first = file.readline()
+        file.seek(0)
+        lines = csv.reader(file, delimiter=max(",;\t", key=first.count))
+        try:
+            names = [name.strip() for name in next(lines, [])]
+            if not names:
+                raise DataError(f"{path} is empty: expected a header with asset, time and channels")
+            yield names
+            block: list[list[str]] = []
+            for line in lines:
+                if not line:
+                    continue
+                if len(line) != len(names):
+                    findings.ragged += 1
+                    line = [*line, *[""] * len(names)][: len(names)]
+                block.append(line)
+                if len(block) == BLOCK:
+                    yield dict(zip(names, zip(*block, strict=True), strict=True))
+                    block = []
+            if block:
+                yield dict(zip(names, zip(*block, strict=True), strict=True))
+        except csv.Error as error:
+            raise DataError(f"{path}, line {lines.line_num}: not CSV: {error}") from error
+
+
+def _parquet(path: Path) -> Iterator[Any]:
+    """First the names of the columns, then blocks as name → array or cells."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise DataError(f"{path} is Parquet: install the extra, pip install 'overhaul[parquet]', or use CSV") from error
+    try:
+        file = pq.ParquetFile(path)
+        yield file.schema_arrow.names
+        for batch in file.iter_batches(batch_size=BLOCK):
+            yield {name: _plain(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+    except pa.ArrowException as error:
+        raise DataError(f"{path} is truncated or altered: {error}") from error
+
+
+def _plain(column: Any) -> Array | list[Any]:
+    """Numbers and times as arrays (null → NaN, NaT), all else as a list."""
+    array: Array = column.to_numpy(zero_copy_only=False)
+    return array if array.dtype.kind in "fiuM" else list(column.to_pylist())
