@@ -17,7 +17,7 @@ from data.errors import FetchError
 
 ATTEMPTS = 5  # of a transfer that breaks off
 TIMEOUT = (10, 60)  # seconds to connect, and between bytes
-BLOCK = 1 << 20
+BLOCK = 1 << 16  # bytes; what a broken transfer loses at most
 
 
 def download(url: str, cache: Path) -> Path:
@@ -44,12 +44,13 @@ def download(url: str, cache: Path) -> Path:
     except requests.exceptions.RequestException as error:
         raise FetchError(_reason(error)) from error
     part.replace(path)
+    _mark(part).unlink(missing_ok=True)
     return path
 
 
 def _transfer(session: requests.Session, url: str, part: Path) -> None:
     """Bring `part` to its full length. Beside it stands which version of the remote file it is a part of."""
-    mark = part.with_name(part.name + ".json")
+    mark = _mark(part)
     have = part.stat().st_size if part.exists() and mark.exists() else 0
     headers = {"Accept-Encoding": "identity"}
     if have:
@@ -75,6 +76,10 @@ def _transfer(session: requests.Session, url: str, part: Path) -> None:
                 bar.update(len(block))
 
 
+def _mark(part: Path) -> Path:
+    return part.with_name(part.name + ".json")
+
+
 def _reason(error: requests.exceptions.RequestException) -> str:
     if error.response is not None:
         return f"the server answered {error.response.status_code} {error.response.reason}"
@@ -84,7 +89,7 @@ def _reason(error: requests.exceptions.RequestException) -> str:
 def download_wheel(requirement: str, cache: Path) -> Path:
     """The wheel of `requirement`, from the cache or the package index that the user's pip is set to."""
     folder = _folder(cache, requirement)
-    if not folder.exists():
+    if not list(folder.glob("*.whl")):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
             target = Path(scratch) / "wheel"
@@ -94,15 +99,15 @@ def download_wheel(requirement: str, cache: Path) -> Path:
             if done.returncode:
                 lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
                 raise FetchError(f"pip download failed: {(lines or [done.stderr.strip()])[-1]}")
-            target.rename(folder)
+            target.replace(folder)
     return next(folder.glob("*.whl"))
 
 
 def forget(source: str, cache: Path) -> None:
-    """Remove a download that proved wrong, so that the next run tries afresh."""
+    """Remove a download that proved wrong, so that the next run tries afresh; the part of an unfinished one stays."""
     for path in _folder(cache, source).glob("*"):
-        path.unlink()
-    _folder(cache, source).rmdir()
+        if path.suffixes[-1:] != [".part"] and path.suffixes[-2:] != [".part", ".json"]:
+            path.unlink()
 
 
 def _folder(cache: Path, source: str) -> Path:

@@ -57,6 +57,8 @@ def _fetch_file(cls: AssetClass, file: SourceFile, target: Path) -> None:
                 found = _first_sound(file, _candidates(place, file.name, Path(scratch)))
             except FetchError as error:
                 failures.append(f"  {title}: {error}")
+                if isinstance(place, Place):
+                    forget(_address(place), paths.CACHE)  # so that the next run asks for it again
                 continue
             _copy(found, target)
             if file.sha256 and isinstance(place, Place):
@@ -85,18 +87,17 @@ def _candidates(place: Path | Place, name: str, scratch: Path) -> Iterator[Path]
     if isinstance(place, Path):
         yield from sorted(path for path in place.rglob(PurePosixPath(name).name) if ends_with(path, name))
         return
-    source = place.url or place.wheel or ""
-    file = download(source, paths.CACHE) if place.url else download_wheel(source, paths.CACHE)
-    try:
-        if place.sha256 and sha256(file) != place.sha256:
-            raise FetchError(f"the download's sha256 is {sha256(file)}, the class says {place.sha256}")
-        if file.name == PurePosixPath(name).name:
-            yield file
-        else:
-            yield from find(file, name, scratch)
-    except FetchError:
-        forget(source, paths.CACHE)  # so that the next run asks for it again
-        raise
+    file = (download if place.url else download_wheel)(_address(place), paths.CACHE)
+    if place.sha256 and sha256(file) != place.sha256:
+        raise FetchError(f"the download's sha256 is {sha256(file)}, the class says {place.sha256}")
+    if file.name == PurePosixPath(name).name:
+        yield file
+    else:
+        yield from find(file, name, scratch)
+
+
+def _address(place: Place) -> str:
+    return place.url or place.wheel or ""
 
 
 def _first_sound(file: SourceFile, candidates: Iterable[Path]) -> Path:
