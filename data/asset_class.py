@@ -140,10 +140,9 @@ class Labels(Spec):
 class Features(Spec):
     """Durations are in ticks."""
 
-    time_constants: Annotated[list[Positive], Field(min_length=1)] = [3.0, 10.0, 20.0]  # of the EWMA bank
-    trend: Positive = 20.0  # time constant of the double EWMA
-    first: Positive = 20.0  # since-new baseline: mean over the first ticks of a life
-    since_new: Positive = 512.0  # memory of the since-new running mean
+    time_constants: Annotated[list[Positive], Field(min_length=1)] = [9.0, 19.0, 40.0]  # of the moving averages
+    since_new: Positive | None = None  # memory of the since-new running mean; None: leave it out
+    first: Positive | None = None  # since-new baseline: mean over the first ticks of a life; None: leave it out
     warm_up: Positive = 20.0  # until filters say something
     regimes: Literal["auto"] | Annotated[int, Field(ge=1, le=32)] = "auto"
     max_regimes: Annotated[int, Field(ge=1, le=32)] = 8

@@ -62,7 +62,7 @@ class Clock:
         age = age * constant(age, self.asset_class.time_units_per_life_unit / time.tick)
         age_high = xp.where(given, age, xp.where(new_life | ~known, zero, running))
         age_low = xp.where(given | new_life | ~known, zero, low)
-        young = known & (age_high <= constant(dt, features.first / 4))
+        young = known & (age_high <= constant(dt, features.warm_up / 4))
         since_new = xp.where(started, state["clock.since_new"] > zero, young)
 
         gap = dt > constant(dt, time.max_gap)

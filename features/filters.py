@@ -6,8 +6,8 @@ replaced by the time observed so far while that is shorter:
     m += (x − m)·dt / (min(τ, observed) + dt)
 
 So every row starts as a plain running mean, a state of zeros is valid, irregular steps weigh by their length, the gain is
-exact for tiny dt, and no exponential is needed. The since-new running mean is a row with a long τ; the since-new baseline
-is a row that stops after `first` ticks; the trend is the difference between an average and its own average.
+exact for tiny dt, and no exponential is needed. The trend of a row is the difference between the average and its own
+average (double EWMA). The since-new running mean is a row with a long τ; the since-new baseline stops after `first` ticks.
 """
 
 from __future__ import annotations
@@ -24,36 +24,41 @@ from features.state import Slice
 
 @dataclass(frozen=True)
 class FilterBank:
-    """Rows of filters over `sensors` normalised sensors. Rows: `ewma.<τ>`…, `trend.<τ>`, and with age `mean`, `first`."""
+    """Filters over `sensors` normalised sensors, row by row: see `rows`. Durations inside are in ticks."""
 
     asset_class: AssetClass
     sensors: int
 
     @cached_property
     def time_constants(self) -> list[float]:
-        """Of the moving averages, in ticks; the trend's own is one of them."""
-        features = self.asset_class.features
-        return sorted({*features.time_constants, features.trend})
+        return sorted(self.asset_class.features.time_constants)
 
-    @property
-    def with_age(self) -> bool:
-        return self.asset_class.life.age != "none"
+    @cached_property
+    def _since_new(self) -> dict[str, float]:
+        """Time constants of the since-new rows; only a class with age has them."""
+        features = self.asset_class.features
+        named = {"mean_since_new": features.since_new, "first": features.first}
+        return {name: tau for name, tau in named.items() if tau and self.asset_class.life.age != "none"}
 
     @property
     def rows(self) -> list[str]:
-        """Names of the averages that `__call__` returns, free of age first."""
-        since_new = ["mean_since_new", "first"] if self.with_age else []
-        return ["last", *(f"ewma_{tau:g}" for tau in self.time_constants), *since_new]
+        """What `__call__` returns for each sensor; those free of age first."""
+        ewma, trend = ([f"{kind}_{tau:g}" for tau in self.time_constants] for kind in ("ewma", "trend"))
+        return ["last", *ewma, *trend, *self._since_new]
 
     @property
     def free_rows(self) -> int:
         """How many leading rows are free of age."""
-        return 1 + len(self.time_constants)
+        return 1 + 2 * len(self.time_constants)
+
+    @property
+    def health_row(self) -> int:
+        """The row that health is judged by: the middle moving average."""
+        return 1 + len(self.time_constants) // 2
 
     @cached_property
     def _limits(self) -> list[float]:
-        features = self.asset_class.features
-        return [*self.time_constants, *([features.since_new, features.first] if self.with_age else [])]
+        return [*self.time_constants, *self._since_new.values()]
 
     @cached_property
     def compensated(self) -> bool:
@@ -63,68 +68,71 @@ class FilterBank:
 
     @property
     def slices(self) -> list[Slice]:
-        averages = len(self._limits) * self.sensors
-        low = [Slice("filters.average_low", "life", averages)] if self.compensated else []
-        low += [Slice(f"filters.{name}_low", "life", self.sensors) for name in ("trend", "observed") if self.compensated]
+        sizes = {
+            "average": len(self._limits) * self.sensors,
+            "twice": len(self.time_constants) * self.sensors,
+            "observed": self.sensors,
+        }
+        low = [Slice(f"filters.{name}_low", "life", size) for name, size in sizes.items()] if self.compensated else []
         return [
             Slice("filters.last", "life", self.sensors),
             Slice("filters.unseen_for", "life", self.sensors),
-            Slice("filters.observed", "life", self.sensors),
-            Slice("filters.average", "life", averages),
-            Slice("filters.trend", "life", self.sensors),
+            *(Slice(f"filters.{name}", "life", size) for name, size in sizes.items()),
             *low,
         ]
 
     def __call__(
         self, z: Array, usable: Array, dt: Array, state: dict[str, Array]
-    ) -> tuple[Array, Array, dict[str, Array]]:
-        """Averages [B,rows,S] and trend [B,S] after the normalised readings `z` [B,S], `dt` [B] in the time unit."""
+    ) -> tuple[Array, dict[str, Array]]:
+        """All rows [B,rows,S] after the normalised readings `z` [B,S], used where `usable`; `dt` [B] in the time unit."""
         xp = namespace(z)
         zero, one = constant(z, 0), constant(z, 1)
-        cap = max(self._limits)
-        observed = state["filters.observed"]
-        dt_ticks = dt[:, None] / constant(dt, self.asset_class.time.tick)
-        elapsed = xp.minimum(state["filters.unseen_for"] + dt_ticks, constant(z, cap))
-        step = xp.where(observed > zero, elapsed, one)
-
-        limits = constant(z, np.array(self._limits)[None, :, None])
-        gains = step[:, None, :] / (xp.minimum(observed[:, None, :], limits) + step[:, None, :])
-        gains = xp.where(usable[:, None, :], gains, zero)
-        if self.with_age:
-            stops = np.full((1, len(self._limits), 1), np.inf)
-            stops[0, -1, 0] = self._limits[-1]
-            gains = xp.where(observed[:, None, :] < constant(z, stops), gains, zero)
+        observed, unseen_for = state["filters.observed"], state["filters.unseen_for"]
+        elapsed = unseen_for + dt[:, None] / constant(dt, self.asset_class.time.tick)
+        elapsed = xp.minimum(elapsed, constant(z, max(self._limits)))
+        step = xp.where(observed > zero, elapsed, one)  # the first sample stands for one tick
+        accepted = step * usable.astype(xp.float32)
         x = xp.where(usable, z, state["filters.last"])
 
-        shape = (-1, len(self._limits), self.sensors)
-        average = reshape(state["filters.average"], shape)
-        new: dict[str, Array] = {}
-        if self.compensated:
-            low = reshape(state["filters.average_low"], shape)
-            average, low = two_sum(average, gains * ((x[:, None, :] - average) - low) + low)
-            new["filters.average_low"] = reshape(low, (-1, len(self._limits) * self.sensors))
-        else:
-            average = average + gains * (x[:, None, :] - average)
+        limits = constant(z, np.array(self._limits)[None, :, None])
+        gains = accepted[:, None, :] / (xp.minimum(observed[:, None, :], limits) + step[:, None, :])
+        if "first" in self._since_new:
+            stops = np.full((1, len(self._limits), 1), np.inf)
+            stops[0, -1, 0] = self._limits[-1]
+            gains = gains * (observed[:, None, :] < constant(z, stops)).astype(xp.float32)
+        new = {"filters.last": x, "filters.unseen_for": xp.where(usable, zero, elapsed)}
 
-        row = self.time_constants.index(self.asset_class.features.trend)
-        smooth, gain, twice = average[:, row, :], gains[:, row, :], state["filters.trend"]
-        if self.compensated:
-            twice, low = two_sum(twice, gain * ((smooth - twice) - state["filters.trend_low"]) + state["filters.trend_low"])
-            new["filters.trend_low"] = low
-        else:
-            twice = twice + gain * (smooth - twice)
+        average = self._advance("average", x[:, None, :], gains, state, new)
+        taus = len(self.time_constants)
+        moving, gains = (average, gains) if len(self._limits) == taus else (average[:, :taus, :], gains[:, :taus, :])
+        twice = self._advance("twice", moving, gains, state, new)
+        self._observe(accepted, state, new)
 
-        accepted = xp.where(usable, step, zero)
+        rows = [x[:, None, :], moving, moving - twice]
+        if self._since_new:
+            rows.append(average[:, taus:, :])
+        return xp.concat(rows, axis=1), new
+
+    def _advance(self, name: str, x: Array, gains: Array, state: dict[str, Array], new: dict[str, Array]) -> Array:
+        """The average `name` [B,R,S] moved towards `x` by `gains`; its slices are put into `new`."""
+        flat, shape = state[f"filters.{name}"], (-1, gains.shape[1], self.sensors)
+        average = reshape(flat, shape)
+        if self.compensated:
+            low = reshape(state[f"filters.{name}_low"], shape)
+            average, low = two_sum(average, gains * ((x - average) - low) + low)
+            new[f"filters.{name}_low"] = reshape(low, (-1, shape[1] * shape[2]))
+        else:
+            average = average + gains * (x - average)
+        new[f"filters.{name}"] = reshape(average, (-1, shape[1] * shape[2]))
+        return average
+
+    def _observe(self, accepted: Array, state: dict[str, Array], new: dict[str, Array]) -> None:
+        """Time observed so far, up to the longest time constant: beyond it nothing depends on it."""
+        observed = state["filters.observed"]
         if self.compensated:
             observed, low = two_sum(observed, state["filters.observed_low"] + accepted)
-            new["filters.observed_low"] = xp.where(observed < constant(z, cap), low, zero)
+            below = observed < constant(observed, max(self._limits))
+            new["filters.observed_low"] = low * below.astype(namespace(low).float32)
         else:
             observed = observed + accepted
-        new |= {
-            "filters.last": x,
-            "filters.unseen_for": xp.where(usable, zero, elapsed),
-            "filters.observed": xp.minimum(observed, constant(z, cap)),
-            "filters.average": reshape(average, (-1, len(self._limits) * self.sensors)),
-            "filters.trend": twice,
-        }
-        return xp.concat([x[:, None, :], average], axis=1), smooth - twice, new
+        new["filters.observed"] = namespace(observed).minimum(observed, constant(observed, max(self._limits)))

@@ -92,16 +92,17 @@ class FeatureStep:
     def names(self) -> list[str]:
         """Feature names: those free of age first, then those that need it."""
         bank = self.filters
-        trend = [f"{sensor}.trend_{self.asset_class.features.trend:g}" for sensor in self.parameters.sensors]
-        free = [*self._row_names(bank.rows[: bank.free_rows]), *trend, "clock.log_step"]
-        aged = [*self._row_names(bank.rows[bank.free_rows :]), "clock.age"] if bank.with_age else []
-        return free + aged
+        free = [*self._row_names(bank.rows[: bank.free_rows]), "clock.log_step"]
+        return free + ([*self._row_names(bank.rows[bank.free_rows :]), "clock.age"] if self._with_age else [])
+
+    @property
+    def _with_age(self) -> bool:
+        return self.asset_class.life.age != "none"
 
     @cached_property
     def free_of_age(self) -> int:
         """How many leading features are free of age and of since-new statistics."""
-        rows = self.filters.free_rows * (len(self.parameters.sensors) + len(self.parameters.projections))
-        return rows + len(self.parameters.sensors) + 1
+        return self.filters.free_rows * (len(self.parameters.sensors) + len(self.parameters.projections)) + 1
 
     def _row_names(self, rows: list[str]) -> list[str]:
         sensors = [f"{sensor}.{row}" for row in rows for sensor in self.parameters.sensors]
@@ -119,11 +120,11 @@ class FeatureStep:
             usable, spike, new_spike = self._spike(z, usable, state)
             flags = flags + self._to_channels(spike.astype(xp.float32) * constant(z, Quality.SPIKE))
             new |= new_spike
-        averages, trend, new_filters = self.filters(z, usable, seen.dt, state)
+        rows, new_filters = self.filters(z, usable, seen.dt, state)
         signals, new_clock = self.clock(seen.dt, seen.event, seen.age, row_any(usable), state)
-        health, contribution = self._health(averages)
+        health, contribution = self._health(rows)
         features = Features(
-            vector=self._vector(averages, trend, signals),
+            vector=self._vector(rows, signals),
             values=values,
             conditions=conditions,
             quality=flags,
@@ -196,39 +197,40 @@ class FeatureStep:
         direct = self._inputs_of * (self._inputs_of.sum(axis=1, keepdims=True) == 1)
         return matmul(per_sensor, direct.astype(np.float32))
 
-    def _health(self, averages: Array) -> tuple[Array, Array]:
-        """`health` [B] from the smoothed health projection, and each channel's share [B,C] of what is missing to 1.
+    def _health(self, rows: Array) -> tuple[Array, Array]:
+        """`health` [B] from the smoothed health projection, and each channel's share [B,C] of the health lost.
 
         health = (h − failed)/(healthy − failed), clipped to 0…1, h the projection of the middle moving average. The shares
-        sum to 1 − health before clipping and before the part of waveforms; a derived channel's is split among its inputs.
+        sum to the health lost against the mean healthy machine; a derived channel's is split among its inputs, and what
+        belongs to waveforms is left out.
         """
-        p, xp = self.parameters, namespace(averages)
+        p, xp = self.parameters, namespace(rows)
         if not p.projections:
-            zero = averages[:, 0, 0] * constant(averages, 0)
-            return zero, zero[:, None] + constant(averages, np.zeros((1, len(self.asset_class.scalars))))
-        smooth = averages[:, 1 + len(self.filters.time_constants) // 2, :]
+            zero = rows[:, 0, 0] * constant(rows, 0)
+            return zero, zero[:, None] + constant(rows, np.zeros((1, len(self.asset_class.scalars))))
+        smooth = rows[:, self.filters.health_row, :]
         scale = p.healthy - p.failed
         split = self._inputs_of / np.maximum(self._inputs_of.sum(axis=1, keepdims=True), 1)
         shares = -(p.weights[:, :1] / np.float32(scale)) * split
-        health = (matmul(smooth, p.weights[:, :1])[:, 0] - constant(averages, p.failed)) / constant(averages, scale)
-        health = xp.minimum(xp.maximum(health, constant(averages, 0)), constant(averages, 1))
+        health = (matmul(smooth, p.weights[:, :1])[:, 0] - constant(rows, p.failed)) / constant(rows, scale)
+        health = xp.minimum(xp.maximum(health, constant(rows, 0)), constant(rows, 1))
         return health, matmul(smooth, shares.astype(np.float32))
 
-    def _vector(self, averages: Array, trend: Array, signals: Signals) -> Array:
+    def _vector(self, rows: Array, signals: Signals) -> Array:
         """Columns in the order of `names`."""
-        xp, bank, p = namespace(averages), self.filters, self.parameters
+        xp, bank, p = namespace(rows), self.filters, self.parameters
         sensors, projections, free = len(p.sensors), len(p.projections), bank.free_rows
-        n = len(bank.rows)
-        flat = reshape(averages, (-1, n * sensors))
-        index = matmul(averages, p.weights) if projections else None
-        flat_index = reshape(index, (-1, n * projections)) if index is not None else None
-        parts = [flat[:, : free * sensors]]
-        if flat_index is not None:
-            parts.append(flat_index[:, : free * projections])
-        parts += [trend, xp.log(xp.maximum(signals.step, constant(trend, 1e-6)))]
-        if bank.with_age:
-            parts.append(flat[:, free * sensors :])
-            if flat_index is not None:
-                parts.append(flat_index[:, free * projections :])
+        aged = len(bank.rows) - free
+        flat = reshape(rows, (-1, len(bank.rows) * sensors))
+        index = reshape(matmul(rows, p.weights), (-1, len(bank.rows) * projections)) if projections else None
+        parts = [flat[:, : free * sensors] if aged else flat]
+        if index is not None:
+            parts.append(index[:, : free * projections] if aged else index)
+        parts.append(xp.log(xp.maximum(signals.step, constant(rows, 1e-6))))
+        if self._with_age:
+            if aged:
+                parts.append(flat[:, free * sensors :])
+            if aged and index is not None:
+                parts.append(index[:, free * projections :])
             parts.append(signals.age)
         return xp.concat(parts, axis=1)

@@ -1,0 +1,52 @@
+"""What turns the models' numbers into a prognosis: blend, intervals, failure probability, anomaly scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import TypeAdapter
+
+# The families that predict remaining life, in the order of the graph's `rul_model`.
+RUL_MODELS = ("lstm", "xgboost")
+
+
+@dataclass(frozen=True)
+class Head:
+    """Calibration of one head (`aged` or `free` of age); curves over the predicted remaining life at `Calibration.knots`."""
+
+    weights: dict[str, float]  # of the families in the blend, sum 1
+    lower: list[float]  # from the prediction to the ends of the interval, in the unit of life
+    upper: list[float]
+    failure: list[float]  # probability of failing within the horizon
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """All read from out-of-fold predictions. Written to artifacts/<fleet>/calibration.json."""
+
+    cap: float
+    horizon: float
+    level: float  # share of rows that the interval should hold
+    knots: list[float]  # predicted remaining life, 0 … cap
+    heads: dict[str, Head]
+    prior: float  # share of rows that fail within the horizon: what is known before anything is seen
+    anomaly_path: list[float]  # relative path length of the isolation forest, rising
+    anomaly_rank: list[float]  # share of healthy rows that are less odd
+
+    def save(self, path: Path) -> None:
+        path.write_bytes(TypeAdapter(Calibration).dump_json(self, indent=1))
+
+    @classmethod
+    def load(cls, path: Path) -> Calibration:
+        return TypeAdapter(Calibration).validate_json(path.read_bytes())
+
+    def as_dict(self) -> Mapping[str, object]:
+        return asdict(self)
+
+    def curves(self, head: str) -> np.ndarray:
+        """f32[knots, 3]: lower, upper, failure."""
+        h = self.heads[head]
+        return np.column_stack([h.lower, h.upper, h.failure]).astype(np.float32)

@@ -1,0 +1,36 @@
+"""Which features each model family looks at, by name."""
+
+from __future__ import annotations
+
+from training.dataset import Part
+
+
+def lstm(part: Part) -> list[int]:
+    """Free of age: the fastest average of each sensor, all averages and trends of the health indices, the step length."""
+    fastest = _fastest(part)
+    return [
+        i
+        for i, name in enumerate(part.names[: part.free_of_age])
+        if name.startswith("health_index.") or name == "clock.log_step" or name.endswith(fastest)
+    ]
+
+
+def isolation_forest(part: Part) -> list[int]:
+    """Free of age: the last value and the fastest average of each sensor."""
+    fastest = _fastest(part)
+    return [
+        i
+        for i, name in enumerate(part.names[: part.free_of_age])
+        if name.endswith((".last", fastest)) and not name.startswith("health_index.")
+    ]
+
+
+def age(part: Part) -> list[int]:
+    """The age itself."""
+    return [i for i, name in enumerate(part.names) if name == "clock.age"]
+
+
+def _fastest(part: Part) -> str:
+    """Suffix of the fastest moving average."""
+    taus = [float(name.rpartition("_")[2]) for name in part.names[: part.free_of_age] if ".ewma_" in name]
+    return f".ewma_{min(taus):g}"

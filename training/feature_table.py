@@ -1,0 +1,183 @@
+"""Stage `features`: fit the step function's constants and run it over history, once per fold and once for all.
+
+python -m training.feature_table <fleet>
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from data import command, paths
+from data.asset_class import AssetClass
+from data.labels import label
+from data.lives import Life, read_lives
+from data.observations import Observations
+from data.resolve import read_class
+from data.splits import Splits, read_splits
+from features import history
+from features.fit import fit_normalisation, fit_projections
+from features.history import History, Table
+from features.parameters import Parameters, unfitted
+from features.step import FeatureStep, sensor_names
+from features.trace import feature_graph
+from training.dataset import FINAL, TEST, machine_weights
+from training.params import read_params
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """The observations of one asset, read anew each time."""
+
+    observations: Observations
+    asset: str
+
+    def __iter__(self):
+        return self.observations.series(self.asset)
+
+
+def read_history(asset_class: AssetClass, path: Path, machines: Path, assets: Sequence[str] | None = None) -> History:
+    """The recorded history of `assets` (default: all), with the settings of each machine."""
+    observations = Observations(path, asset_class)
+    assets = list(assets) if assets is not None else observations.assets
+    table = pd.read_csv(machines, dtype={"asset": str}).set_index("asset")
+    own = table.reindex(index=assets, columns=list(asset_class.settings)).to_numpy(np.float32)
+    alarms = np.full((len(assets), len(asset_class.alarm_settings)), np.nan, np.float32)
+    return History(
+        assets=assets,
+        rows={asset: observations.rows(asset) for asset in assets},
+        series={asset: _Stream(observations, asset) for asset in assets},
+        settings=np.concatenate([own, alarms], axis=1),
+    )
+
+
+def subset(whole: History, assets: Sequence[str]) -> History:
+    """The history of some of the assets."""
+    index = [list(whole.assets).index(asset) for asset in assets]
+    return replace(whole, assets=list(assets), settings=whole.settings[index])
+
+
+def label_rows(
+    asset_class: AssetClass, observations: Observations, lives: Sequence[Life], splits: Splits, table: Table
+) -> pd.DataFrame:
+    """What is known of each row of `table`; see `Dataset.rows`."""
+    time, life, age = (np.empty(len(table.row), dtype) for dtype in (np.int64, np.int32, np.float64))
+    for i, asset in enumerate(table.assets):
+        mine = table.asset == i
+        timeline = observations.timeline(asset)
+        time[mine], life[mine], age[mine] = (x[table.row[mine]] for x in (timeline.time, timeline.life, timeline.age))
+    assets = np.array(table.assets, dtype=object)[table.asset]
+    labels = label(asset_class, lives, assets, life, time, age)
+    fold = {asset: TEST if part == "test" else int(part) for asset, part in splits.machines.items()}
+    rows = pd.DataFrame(
+        {
+            "asset": assets.astype(str),
+            "life": life,
+            "row": table.row,
+            "time": time,
+            "fold": [fold[asset] for asset in assets],
+            "rul": labels.rul,
+            "lower": labels.lower,
+            "upper": labels.upper,
+            "exact": labels.exact,
+            "failed_within": labels.failed_within,
+            "healthy": labels.healthy,
+            "warm": table.columns["warming_up"] <= 0,
+            "since_new": table.columns["since_new"] > 0.5,
+        }
+    )
+    ends = {(each.asset, each.life): (each.kind, each.last, each.end) for each in lives}
+    last = rows.groupby(["asset", "life"]).row.transform("max") == rows.row
+    failed = [ends[key][0] == "failure" and ends[key][1] == ends[key][2] for key in zip(rows.asset, rows.life, strict=True)]
+    rows["at_failure"] = last & np.array(failed)
+    return rows
+
+
+def clean_values(asset_class: AssetClass, whole: History) -> Table:
+    """Cleaned but not normalised sensor values and operating conditions at every tick: what fitting starts from."""
+    raw = asset_class.model_copy(update={"features": asset_class.features.model_copy(update={"spike": None})})
+    step = FeatureStep(raw, unfitted(sensor_names(asset_class), len(asset_class.conditions)))
+    wanted = ["values", "warming_up", "since_new"] + (["conditions"] if asset_class.conditions else [])
+    return history.run(feature_graph(step).SerializeToString(), whole, wanted, label="cleaning")
+
+
+def fit(
+    asset_class: AssetClass, whole: History, clean: Table, rows: pd.DataFrame, machines: Sequence[str], seed: int
+) -> Parameters:
+    """The constants of the step function, from `machines` alone."""
+    mine = rows.asset.isin(machines).to_numpy()
+    own = rows[mine]
+    parameters = fit_normalisation(
+        asset_class,
+        sensor_names(asset_class),
+        clean.columns["values"][mine],
+        clean.columns["conditions"][mine] if "conditions" in clean.columns else None,
+        own.healthy.to_numpy(),
+        seed,
+    )
+    step = FeatureStep(asset_class, parameters)
+    ordered = [asset for asset in whole.assets if asset in set(machines)]
+    table = history.run(feature_graph(step).SerializeToString(), subset(whole, ordered), ["features"], label="filters")
+    sensors, row = len(parameters.sensors), step.filters.health_row
+    capped = np.where(own.exact, own.lower, np.nan).astype(np.float32)
+    return fit_projections(
+        parameters,
+        table.columns["features"][:, row * sensors : (row + 1) * sensors],
+        capped,
+        own.healthy.to_numpy(),
+        own.at_failure.to_numpy(),
+        machine_weights(own).astype(np.float32),
+    )
+
+
+def write_part(folder: Path, asset_class: AssetClass, parameters: Parameters, whole: History) -> None:
+    """The traced graph under `parameters` run over `whole`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    step = FeatureStep(asset_class, parameters)
+    table = history.run(feature_graph(step).SerializeToString(), whole, ["features"], label=folder.name)
+    np.save(folder / "table.npy", table.columns["features"])
+    (folder / "names.json").write_text(json.dumps({"names": step.names, "free_of_age": step.free_of_age}, indent=1))
+    parameters.save(folder / "parameters.npz")
+
+
+def run(fleet: str) -> None:
+    asset_class, seed = read_class(fleet), read_params().features.seed
+    lives = read_lives(paths.artifact(fleet, "lives.csv"))
+    splits = read_splits(paths.artifact(fleet, "splits.json"))
+    whole = read_history(
+        asset_class,
+        paths.observations(fleet),
+        paths.artifact(fleet, "machines.csv"),
+        [*splits.train, *splits.test],
+    )
+    observations = Observations(paths.observations(fleet), asset_class)
+    passes = 2 + 2 * len(splits.folds) + 1
+    print(f"{fleet}: {whole.total:,} observations of {len(whole.assets)} machines, streamed {passes} times")
+    clean = clean_values(asset_class, whole)
+    rows = label_rows(asset_class, observations, lives, splits, clean)
+    folder = paths.artifact(fleet, "features")
+    folder.mkdir(parents=True, exist_ok=True)
+    rows.to_parquet(folder / "rows.parquet", index=False)
+    training = subset(whole, splits.train)
+    for number, held_out in enumerate(splits.folds):
+        machines = [asset for asset in splits.train if asset not in set(held_out)]
+        parameters = fit(asset_class, whole, clean, rows, machines, seed)
+        write_part(folder / f"fold{number}", asset_class, parameters, training)
+    parameters = fit(asset_class, whole, clean, rows, splits.train, seed)
+    write_part(folder / FINAL, asset_class, parameters, whole)
+    for note in parameters.notes:
+        print(f"{fleet}: {note}")
+
+
+def main(args: argparse.Namespace) -> None:
+    run(args.fleet)
+
+
+if __name__ == "__main__":
+    command.run(__doc__, main)

@@ -1,0 +1,77 @@
+"""MLflow: each training run with its parameters, metrics, data hash, commit and plots.
+
+The store is a SQLite file under mlflow/store (see mlflow/tracking.yaml); MLFLOW_TRACKING_URI, when set, wins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data import paths
+
+CONFIG = Path("mlflow/tracking.yaml")
+
+
+@cache
+def library() -> Any:
+    """The MLflow library, pointed at the store. Imported when first needed: it takes seconds."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    import mlflow
+
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        uri = yaml.safe_load(CONFIG.read_text())["tracking_uri"]
+        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        mlflow.set_tracking_uri(uri)
+    return mlflow
+
+
+def experiment(fleet: str) -> str:
+    """Id of the experiment of a fleet, made when it is not there; its artifacts lie beside the store."""
+    mlflow = library()
+    found = mlflow.get_experiment_by_name(fleet)
+    if found is not None:
+        return str(found.experiment_id)
+    location = None
+    if "MLFLOW_TRACKING_URI" not in os.environ:
+        location = (Path(yaml.safe_load(CONFIG.read_text())["artifacts"]) / fleet).absolute().as_uri()
+    return str(mlflow.create_experiment(fleet, artifact_location=location))
+
+
+@contextmanager
+def run(fleet: str, name: str, params: dict[str, Any]) -> Iterator[Any]:
+    """An MLflow run of `fleet`; yields the library to log metrics and artifacts with."""
+    mlflow = library()
+    with mlflow.start_run(experiment_id=experiment(fleet), run_name=f"{fleet} {name}"):
+        mlflow.set_tags({"fleet": fleet, "stage": name, "commit": commit(), "data_hash": data_hash(fleet)})
+        mlflow.log_params(params)
+        yield mlflow
+
+
+def data_hash(fleet: str) -> str:
+    """Hex sha256 of the observations."""
+    with paths.observations(fleet).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def commit() -> str:
+    """The commit of the code, `-dirty` when tracked files differ from it; `unknown` outside a repository."""
+    try:
+        head = _git("rev-parse", "HEAD")
+        return head + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(*args: str) -> str:
+    return subprocess.run(["git", *args], check=True, capture_output=True, text=True).stdout.strip()
