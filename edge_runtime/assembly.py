@@ -224,7 +224,7 @@ class Assembler:
         """Close and return the observations that wait for nothing any more, oldest first."""
         if self._newest is None:
             return []
-        now = self._newest + max(0, self._clock() - self._newest_came)
+        now = self._newest + self._clock() - self._newest_came
         return self._close(lambda end: self._waits_for_nothing(end, now))
 
     def flush(self) -> list[Observation]:

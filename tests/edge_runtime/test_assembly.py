@@ -100,9 +100,10 @@ _rules = st.lists(
 
 
 @settings(max_examples=300)
-@given(_samples, _rules, st.booleans(), st.integers(0, 12))
-def test_a_recording_as_a_table_and_as_messages_gives_the_same_observations(samples, specs, live, poll):
-    rules = rules_of(*(Rule(f"c{i}", kind, age, late) for i, (kind, age, late) in enumerate(specs)))
+@given(_samples, _rules, st.sampled_from([3, 35]), st.booleans(), st.integers(0, 12))
+def test_a_recording_as_a_table_and_as_messages_gives_the_same_observations(samples, specs, max_gap, live, poll):
+    channels = (Rule(f"c{i}", kind, age, late) for i, (kind, age, late) in enumerate(specs))
+    rules = rules_of(*channels, max_gap=max_gap)
     delay = [late if live else 0 for _, _, late in specs]
     arriving = sorted(samples, key=lambda sample: sample[1] + delay[sample[0]])
 
@@ -176,6 +177,14 @@ def test_late_duplicate_and_unusable_samples_are_told_apart():
     assert assembler.add("a", 13, "high") is Quality.MISSING
     assert assembler.add("b", 13, 1.0) is Quality.MISSING
     assert assembler.counts == {"accepted": 2, "duplicate": 2, "late": 1, "unusable": 1, "unknown": 1}
+
+
+def test_samples_of_an_open_window_may_come_in_any_order():
+    assembler = Assembler(rules_of(Rule("a", "last", 10), Rule("b", "last", 10, late=6)), Clock())
+    for time, value in ((10, 1.0), (7, 2.0)):
+        assembler.add("a", time, value)
+    assembler.add("b", 12, 3.0)
+    assert [o.readings.tolist()[0] for o in assembler.ready()] == [1.0]
 
 
 def test_it_waits_for_a_slow_channel_no_longer_than_allowed():
