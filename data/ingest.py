@@ -38,6 +38,9 @@ def _ingest_one(cls: AssetClass, recording: Recording, writer: Writer, report: R
     ordered, duplicates, out_of_order = arrange(recording)
     report.received(ordered, duplicates, out_of_order)
     observed = assemble(cls, ordered)
+    if observed.time.size == 0:
+        report.note(f"{ordered.asset}: not one value received, so it is left out")
+        return []
     lives, life, outside = divide(cls, observed)
     report.counts["failures_outside_record"] += outside
     report.observed(observed)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from data.asset_class import AssetClass
 from data.errors import SourceError
-from data.recording import End, Recording
+from data.recording import Recording
 from edge_runtime.contract.event import Event
 
 Kind = Literal["failure", "repair", "censored"]
@@ -33,17 +33,15 @@ class Life:
 def divide(cls: AssetClass, recording: Recording) -> tuple[list[Life], np.ndarray, int]:
     """Divide the observations of one machine, ascending in time, into lives.
 
-    A life ends at each failure or repair, and begins anew where the source's life column changes or its event column
-    says so; then, and at the end of the record, it ends as `life.ends` of the class says. Returns the lives, the life
-    of each observation int32[T], and how many failures or repairs end no life because they fall outside the record.
+    A life that no failure or repair ends, ends as `life.ends` of the class says. Returns the lives, the life of each
+    observation int32[T], and how many failures or repairs end no life, because they come before the record or after
+    another one.
     """
-    time, ends = recording.time, _usable_ends(recording.ends, recording.time)
-    begins = [*(end.time + 1 for end in ends), *_declared_begins(recording)]
-    starts = np.unique([0, *np.searchsorted(time, np.array(begins, dtype=np.int64))])
-    starts = starts[starts < time.size]
-    stops = np.append(starts[1:], time.size)
+    time, ends = recording.time, sorted(recording.ends, key=lambda end: end.time)
+    begins = starts(recording)
+    stops = np.append(begins[1:], time.size)
     lives = []
-    for number, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+    for number, (start, stop) in enumerate(zip(begins, stops, strict=True)):
         first, last = int(time[start]), int(time[stop - 1])
         following = int(time[stop]) if stop < time.size else None
         end = next((e for e in ends if first <= e.time and (following is None or e.time < following)), None)
@@ -54,7 +52,7 @@ def divide(cls: AssetClass, recording: Recording) -> tuple[list[Life], np.ndarra
         when = end.time if end else last
         lives.append(Life(recording.asset, number, first, last, when, kind, recording.held_out, known_new))
     outside = len(recording.ends) - sum(any(life.end == end.time for life in lives) for end in recording.ends)
-    return lives, np.repeat(np.arange(len(lives), dtype=np.int32), stops - starts), outside
+    return lives, np.repeat(np.arange(len(lives), dtype=np.int32), stops - begins), outside
 
 
 def _begins_new(cls: AssetClass, recording: Recording) -> bool:
@@ -64,21 +62,19 @@ def _begins_new(cls: AssetClass, recording: Recording) -> bool:
     return cls.life.begins == "new" if recording.begins_new is None else recording.begins_new
 
 
-def _usable_ends(ends: Sequence[End], time: np.ndarray) -> list[End]:
-    """Ends within the record and the first one after it."""
-    ordered = sorted(ends, key=lambda end: end.time)
-    inside = [end for end in ordered if time[0] <= end.time < time[-1]]
-    return inside + [end for end in ordered if end.time >= time[-1]][:1]
-
-
-def _declared_begins(recording: Recording) -> list[int]:
-    """Times at which the source's life or event column starts a new life."""
-    begins = np.zeros(recording.time.size, dtype=bool)
+def starts(recording: Recording) -> np.ndarray:
+    """The first row of each life, ascending: row 0, and those after a failure or repair, where the source's life column
+    changes, or where its event column says so. Rows ascend in time."""
+    time = recording.time
+    begins = np.zeros(time.size, dtype=bool)
+    begins[0] = True
     if recording.life is not None:
         begins[1:] |= np.diff(recording.life) != 0
     if recording.event is not None:
         begins |= recording.event == Event.NEW_LIFE
-    return recording.time[begins].tolist()
+    after = np.searchsorted(time, np.array([end.time for end in recording.ends], dtype=np.int64), side="right")
+    begins[after[after < time.size]] = True
+    return np.flatnonzero(begins)
 
 
 def ages(cls: AssetClass, recording: Recording, lives: Sequence[Life], life: np.ndarray) -> np.ndarray:

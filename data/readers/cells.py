@@ -79,14 +79,14 @@ def _of_timestamps(column: pa.Array, timezone: str) -> Cells:
 def _of_iso(column: pa.Array, timezone: str) -> Cells:
     text = pc.utf8_trim_whitespace(_text(column))
     parsed = pd.to_datetime(pd.Series(text.to_pandas(), dtype="object"), format="ISO8601", errors="coerce", utc=True)
-    parsed = parsed.dt.as_unit("ns")
-    known = parsed.notna().to_numpy()
-    nanos = parsed.fillna(pd.Timestamp(0, tz="UTC")).astype("int64").to_numpy()
+    column = pa.Array.from_pandas(parsed)
+    cells = _of_timestamps(column, "UTC")
+    values, known = cells.values, cells.known
     if timezone != "UTC":
         zoned = _flags(pc.fill_null(pc.match_substring_regex(text, ZONED), False))
-        local = _in_zone(pa.array(nanos).cast(pa.timestamp("ns")), timezone).cast(pa.int64()).to_numpy()
-        nanos = np.where(zoned, nanos, local)
-    return Cells(nanos, known, ~known & ~_absent(text))
+        local = _of_timestamps(pc.local_timestamp(column), timezone)
+        values, known = np.where(zoned, values, local.values), np.where(zoned, known, local.known)
+    return Cells(values, known, ~known & ~_absent(text))
 
 
 def _in_zone(column: pa.Array, timezone: str) -> pa.Array:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,17 @@ BATCH = 65_536  # rows of Parquet at once
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows `first`, first + 1, … of a file; rows set aside before count too. CSV lines count from 1, the header's."""
+    """Some rows of a file, `before` of which came earlier, and the numbers of those set aside, ascending."""
 
-    first: int
+    before: int
     rows: pa.RecordBatch
+    set_aside: list[int]
+    header: int  # rows it takes
+
+    def number(self, row: int) -> int:
+        """Which row of the file it is, counted from 1; of CSV that is the line, unless lines are blank."""
+        n = self.before + row + self.header + 1
+        return n + bisect_right(range(len(self.set_aside)), n, key=lambda i: self.set_aside[i] - i)
 
 
 def header(path: Path, separator: str) -> list[str]:
@@ -50,10 +58,10 @@ def batches(path: Path, columns: list[str], separator: str, report: Report) -> I
     Rows of CSV with too few or too many cells are set aside in `report`.
     """
     if path.suffix.lower() in (".parquet", ".pq"):
-        first = 1
+        before = 0
         for batch in _parquet(path).iter_batches(batch_size=BATCH, columns=columns):
-            yield Batch(first, _plain(batch))
-            first += batch.num_rows
+            yield Batch(before, _plain(batch), [], header=0)
+            before += batch.num_rows
         return
     yield from _csv(path, columns, separator, report)
 
@@ -82,10 +90,10 @@ def _csv(path: Path, columns: list[str], separator: str, report: Report) -> Iter
                 include_columns=columns, column_types={name: pa.string() for name in columns}
             ),
         ) as reader:
-            done = 0
+            before = 0
             for rows in reader:
-                yield Batch(done + 2 + len(cut), rows)
-                done += rows.num_rows
+                yield Batch(before, rows, cut, header=1)
+                before += rows.num_rows
     except pa.ArrowInvalid as error:
         raise SourceError(f"{path.name}: not CSV in UTF-8: {error}") from error
 

@@ -36,7 +36,7 @@ def failure_log(cls: AssetClass, source: TableSource, folder: Path, report: Repo
         for row, (asset, word) in enumerate(zip(ids.to_pylist(), words, strict=True)):
             kind = kind_of.get((word or "").strip().casefold())
             if not (present[row] and when.known[row]):
-                report.reject(log.file, batch.first + row, "no asset or usable time", files.content(batch, row))
+                report.reject(log.file, batch.number(row), "no asset or usable time", files.content(batch, row))
             elif kind is None:
                 ignored[word or ""] += 1
             else:
@@ -64,9 +64,9 @@ def settings_table(cls: AssetClass, source: TableSource, folder: Path, report: R
         ids, present = asset_ids(batch.rows[source.asset], name)
         cells = {column: numbers(batch.rows[column]) for column in columns}
         for row, asset in enumerate(ids.to_pylist()):
-            where = f"{name}, row {batch.first + row}"
+            where = f"{name}, row {batch.number(row)}"
             if not present[row]:
-                report.reject(name, batch.first + row, "no asset", files.content(batch, row))
+                report.reject(name, batch.number(row), "no asset", files.content(batch, row))
                 continue
             if asset in settings:
                 raise SourceError(f"{where}: '{asset}' is there twice: a machine has one row of settings")

@@ -71,7 +71,7 @@ def _scan(
         when = times(batch.rows[where["time"]], cls.time.unit, source.timezone)
         for row in np.flatnonzero(~(present & when.known)):
             reason = "no usable time" if present[row] else "no asset"
-            report.reject(path.name, batch.first + int(row), reason, files.content(batch, int(row)))
+            report.reject(path.name, batch.number(int(row)), reason, files.content(batch, int(row)))
             if not when.known[row]:
                 timeless += 1
                 example = batch.rows[where["time"]][int(row)].as_py() if example is None else example
