@@ -87,7 +87,7 @@ def _records(asset: str, sequence: np.random.SeedSequence) -> Iterator[Record]:
     elif fate == "censored":
         yield _record(lives[0], asset, pump, life, slice(0, int(story.uniform(0.4, 0.95) * count)))
     elif fate == "overhauled":
-        overhaul = int(np.searchsorted(life.worst, story.uniform(0.2, 0.6))) + 1
+        overhaul = min(int(np.searchsorted(life.worst, story.uniform(0.2, 0.6))) + 1, count)
         yield _record(lives[0], asset, pump, life, slice(0, overhaul), ends="repair")
         start = int(life.step[overhaul - 1]) + int(story.uniform(1, 4) / DAYS)
         life = run_to_failure(lives[1], pump, level, start)
