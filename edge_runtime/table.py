@@ -78,8 +78,9 @@ def _check_columns(path: Path, names: list[str], contract: Contract, findings: F
     findings.extra = [name for name in names if name not in {*needed, *OPTIONAL}]
     missing = [name for name in needed if name not in names]
     if missing:
-        close = [(name, difflib.get_close_matches(name, findings.extra, 1, 0.5)) for name in missing]
-        told = ", ".join(f"'{name}'" + (f" (is '{near[0]}' meant?)" if near else "") for name, near in close)
+        extra = {name.lower(): name for name in findings.extra}
+        close = [(name, difflib.get_close_matches(name, extra, 1, 0.5)) for name in missing]
+        told = ", ".join(f"'{name}'" + (f" (is '{extra[near[0]]}' meant?)" if near else "") for name, near in close)
         raise DataError(
             f"{path}: column {told} is missing; it has {', '.join(names[:40])}: rename the columns, "
             "and leave cells of a channel that is not measured empty"

@@ -1,0 +1,86 @@
+import json
+
+import pytest
+
+from edge_runtime.cli import main
+from tests.edge_runtime.tiny import tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return str(tiny_bundle(tmp_path_factory.mktemp("bundle")))
+
+
+def test_inspect_shows_what_matters(folder, capsys):
+    assert main(["inspect", folder]) == 0
+    text = capsys.readouterr().out
+    for fact in (
+        "Tiny machine (simulated)",
+        "SIMULATED",
+        "lstm              weight 0.250",
+        "isolation_forest  not in remaining life; trees 100",
+        "flow              flow, 0 … 400 L/min, sensor",
+        "level 2: health below 0.5",
+        "state (3 numbers, 12 bytes a machine)",
+        "rul.rmse",
+        "abc-dirty",
+    ):
+        assert fact in text
+
+
+def test_inspect_gives_all_of_it_as_json(folder, capsys):
+    assert main(["inspect", folder, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["contract"]["channels"][0]["name"] == "flow"
+    assert told["models"]["lstm"] == {"weight": 0.25, "units": 64}
+    assert told["self_test"] == "passed"
+
+
+def test_bench_measures(folder, capsys):
+    assert main(["bench", folder, "--machines", "3", "--steps", "20"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["machines"], told["steps"], told["threads"]) == (3, 20, 1)
+    assert 0 < told["p50_us"] <= told["p99_us"]
+    assert told["us_per_machine"] == pytest.approx(told["p50_us"] / 3, abs=0.1)
+
+
+def test_score_reports_what_was_odd(folder, tmp_path, capsys):
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    source.write_text(
+        "asset,time,flow,speed,note\n"
+        "a,2026-01-03,900,2,x\n"
+        "a,2026-01-02,500,2,x\n"
+        "a,2026-01-02,1,ff,x\n"
+        "b c,2026-01-02,1,1,x\n"
+    )
+    assert main(["score", folder, str(source), "-o", str(target)]) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert len(target.read_text().splitlines()) == 5
+    for fact in (
+        "scored 2 of 4 rows of 1 machines",
+        "columns not used: note",
+        "duplicates, same asset and time as an earlier row (left empty): 1",
+        "out of the order of time (sorted before scoring): 2",
+        "asset id is not 1 to 64 letters, digits, '_' or '-' (left empty): 1",
+        "cells of 'speed' that are no usable number, e.g. 'ff': 1",
+        "values of 'flow' outside its declared range: 2 (50.00%)",
+    ):
+        assert fact in told.err
+
+
+def test_errors_are_one_message_and_exit_code_1(folder, tmp_path, capsys):
+    assert main(["inspect", str(tmp_path)]) == 1
+    assert main(["score", folder, str(tmp_path / "no.csv"), "-o", str(tmp_path / "out.csv")]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert [line.split(":")[0] for line in told.err.splitlines()] == ["overhaul-edge"] * 2
+    assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["score", "b", "f"], ["bench", "b", "--machines", "0"], ["fly"]])
+def test_wrong_usage_exits_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert "usage: overhaul-edge" in capsys.readouterr().err

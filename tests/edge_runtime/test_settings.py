@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.errors import DataError
+from edge_runtime.settings import read_settings
+from tests.edge_runtime.tiny import tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def contract(tmp_path_factory):
+    return Bundle.load(tiny_bundle(tmp_path_factory.mktemp("bundle"))).contract
+
+
+def read(tmp_path, contract, text, assets=("a", "b", "c")):
+    path = tmp_path / "settings.csv"
+    path.write_text(text)
+    return read_settings(path, contract, assets)
+
+
+def test_what_is_not_given_has_the_class_default(tmp_path, contract):
+    got = read(tmp_path, contract, "asset,offset\nb,2.5\nc,\nelsewhere,1\n")
+    assert np.array_equal(got, np.array([[np.nan], [2.5], [np.nan]]), equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("asset,ofset\na,1\n", "'ofset' is no setting of class 'tiny': did you mean 'offset'"),
+        ("asset,offset\na,eleven\n", "line 2: setting 'offset' is 'eleven': expected a number -10 … 10 1"),
+        ("asset,offset\na,11\n", "expected a number -10"),
+        ("asset,offset\na,nan\n", "expected a number -10"),
+        ("machine,offset\na,1\n", "needs a column 'asset'"),
+        ("asset,offset\na,1,2\n", "is no setting"),
+    ],
+)
+def test_settings_are_checked(tmp_path, contract, text, message):
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, contract, text)
+
+
+def test_a_missing_file_is_named(tmp_path, contract):
+    with pytest.raises(DataError, match=r"nowhere\.csv"):
+        read_settings(tmp_path / "nowhere.csv", contract, ["a"])
