@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.asset_class import load
-from twins import SIMULATORS
+from twins import SIMULATORS, pump_fleet
 from twins.pump_fleet import INSTRUMENTS, MODES, STEP, draw_pump, run_to_failure, simulate_pumps
 
 
@@ -96,6 +96,16 @@ def test_some_values_and_some_rows_are_missing(fleet):
     assert 0.003 < lost < 0.03
     gaps = np.concatenate([np.diff(record.time) for record in fleet])
     assert 0 < (gaps > STEP * 10**9).mean() < 0.01
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_outages_spare_the_first_and_last_row(seed, monkeypatch):
+    monkeypatch.setattr(pump_fleet, "OUTAGES", 0.0)
+    whole = next(simulate_pumps(1, seed))
+    monkeypatch.setattr(pump_fleet, "OUTAGES", 3.0)
+    holed = next(simulate_pumps(1, seed))
+    assert len(holed.time) < 0.6 * len(whole.time)
+    assert (holed.time[0], holed.end, holed.kind) == (whole.time[0], whole.end, whole.kind)
 
 
 def test_true_values_lie_within_the_declared_ranges(pump_class):
