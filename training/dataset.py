@@ -70,7 +70,8 @@ class Dataset:
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """asset, life, row, time, fold, rul, lower, upper, exact, failed_within, healthy, warm, weight."""
+        """One row a tick: asset, life, row (observation number), time (nanos), age, fold, the labels of `data.labels`,
+        warming_up, warm, since_new, at_failure (the last row of a life that failed)."""
         return pd.read_parquet(self.folder / "rows.parquet")
 
     @cached_property

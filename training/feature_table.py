@@ -81,6 +81,7 @@ def label_rows(
             "life": life,
             "row": table.row,
             "time": time,
+            "age": age,
             "fold": [fold[asset] for asset in assets],
             "rul": labels.rul,
             "lower": labels.lower,
@@ -88,6 +89,7 @@ def label_rows(
             "exact": labels.exact,
             "failed_within": labels.failed_within,
             "healthy": labels.healthy,
+            "warming_up": table.columns["warming_up"],
             "warm": table.columns["warming_up"] <= 0,
             "since_new": table.columns["since_new"] > 0.5,
         }

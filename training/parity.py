@@ -1,0 +1,82 @@
+"""Parity: the graph, streamed observation by observation, against what the trained models themselves said.
+
+The tolerance is 1e-3 in the unit of life and 1e-5 for scores. A tree jumps at a split, so a harmless difference in the
+last bit of a feature may move a row to the other side of one; such a row is excused only if one of its splits lies within
+float32 rounding of the feature. More than 0.01 % of rows beyond, excused or not, is a failure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from features import history
+from features.history import History
+from training.trees import Trees
+
+LIFE_OUTPUTS = ("rul", "rul_lower", "rul_upper", "rul_lstm", "rul_xgboost")
+SCORE_OUTPUTS = ("anomaly_score", "failure_probability")
+LIFE_TOLERANCE = 1e-3
+SCORE_TOLERANCE = 1e-5
+MAX_BEYOND = 1e-4  # share of rows
+ROUNDING = 8 * float(np.finfo(np.float32).eps)  # relative distance of a feature from a split
+
+
+class ParityError(RuntimeError):
+    """The graph does not say what the trained models said; the bundle is not written."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    rows: int
+    max_abs_error: float  # in the unit of life, over all remaining-life outputs
+    max_score_error: float
+    within_1e_3: float  # share of rows within both tolerances
+
+
+def stream(graph: bytes, whole: History) -> pd.DataFrame:
+    """What the graph says at every tick of every asset: asset, row, and the outputs compared."""
+    names = ["rul", "rul_lower", "rul_upper", *SCORE_OUTPUTS, "rul_model"]
+    table = history.run(graph, whole, names, label="parity")
+    model = table.columns.pop("rul_model")
+    columns = table.columns | {"rul_lstm": model[:, 0], "rul_xgboost": model[:, 1]}
+    return pd.DataFrame({"asset": np.array(table.assets, dtype=object)[table.asset], "row": table.row, **columns})
+
+
+def compare(streamed: pd.DataFrame, native: pd.DataFrame, trees: Trees, features: np.ndarray) -> Parity:
+    """Raise `ParityError` unless `streamed` says what `native` says; `features` [R,F] belong to `native`."""
+    keys = ["asset", "row"]
+    if len(streamed) != len(native) or not (streamed[keys].to_numpy() == native[keys].to_numpy()).all():
+        raise ParityError(
+            f"the graph ticked on {len(streamed)} rows, the feature table on {len(native)}: run `dvc repro` from the start"
+        )
+    life = _error(streamed, native, LIFE_OUTPUTS)
+    score = _error(streamed, native, SCORE_OUTPUTS)
+    beyond = (life > LIFE_TOLERANCE) | (score > SCORE_TOLERANCE)
+    made = Parity(len(native), float(life.max()), float(score.max()), float(1 - beyond.mean()))
+    unexplained = np.flatnonzero(beyond)
+    if len(unexplained):
+        unexplained = unexplained[trees.margin(features[unexplained]) > ROUNDING]
+    if beyond.mean() > MAX_BEYOND or len(unexplained):
+        worst = int(np.argmax(np.maximum(life / LIFE_TOLERANCE, score / SCORE_TOLERANCE)))
+        at = native.iloc[worst]
+        raise ParityError(
+            f"the graph does not reproduce the trained models: {beyond.sum()} of {len(native)} rows are beyond {LIFE_TOLERANCE:g} "
+            f"(life) or {SCORE_TOLERANCE:g} (scores), {len(unexplained)} of them on no tree split; the worst is asset "
+            f"'{at.asset}', observation {at.row}: graph {_said(streamed.iloc[worst])}, models {_said(at)}"
+        )
+    return made
+
+
+def _error(streamed: pd.DataFrame, native: pd.DataFrame, names: tuple[str, ...]) -> np.ndarray:
+    """Largest absolute difference of each row; equal infinities do not differ, NaN differs from everything."""
+    a, b = (table[list(names)].to_numpy(np.float64) for table in (streamed, native))
+    with np.errstate(invalid="ignore"):
+        difference = np.where(a == b, 0.0, np.abs(a - b))
+    return np.where(np.isnan(difference), np.inf, difference).max(axis=1)
+
+
+def _said(row: pd.Series) -> str:
+    return ", ".join(f"{name} {row[name]:.6g}" for name in ("rul", "rul_lower", "rul_upper", *SCORE_OUTPUTS))

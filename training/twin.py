@@ -1,0 +1,167 @@
+"""The whole twin as one ONNX graph: features, LSTM, trees, blend, intervals, alarms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import ndonnx as ndx
+import numpy as np
+import onnx
+import spox.opset.ai.onnx.ml.v3 as ml
+import spox.opset.ai.onnx.v21 as op
+
+from data.asset_class import AssetClass
+from features import trace
+from features.array import Array, constant, namespace
+from features.parameters import Parameters
+from features.state import Slice, StateLayout, join
+from features.step import Features, FeatureStep
+from training import columns, xgboost_model
+from training.alarms import Alarms
+from training.calibration import Calibration
+from training.dataset import FINAL, Dataset
+from training.lstm_weights import LstmWeights, onnx_lstm_constants
+from training.prognosis import Prognosis, Said, prognose
+from training.trees import Trees
+
+HEADS = ("aged", "free")
+
+
+@dataclass(frozen=True)
+class Twin:
+    """All trained parts of a twin. `trees` has one target a head and, last, the isolation forest's path length."""
+
+    asset_class: AssetClass
+    parameters: Parameters
+    lstm: LstmWeights
+    lstm_columns: tuple[int, ...]
+    trees: Trees
+    calibration: Calibration
+
+    @classmethod
+    def of(cls, fleet: str, folder: Path) -> Twin:
+        """The parts that the stages left in `folder` (artifacts/<fleet>)."""
+        dataset = Dataset(fleet, folder / "features")
+        part = dataset.part(FINAL)
+        boosters = [
+            Trees.from_xgboost(xgboost_model.load(folder / "xgboost" / f"{head}.ubj"), part.columns(head))
+            for head in dataset.heads
+        ]
+        return cls(
+            asset_class=dataset.asset_class,
+            parameters=part.parameters,
+            lstm=LstmWeights.load(folder / "lstm" / "weights.npz"),
+            lstm_columns=tuple(columns.lstm(part)),
+            trees=Trees.join([*boosters, Trees.load(folder / "isolation_forest" / "trees.npz")]),
+            calibration=Calibration.load(folder / "calibration.json"),
+        )
+
+    @cached_property
+    def step(self) -> FeatureStep:
+        return FeatureStep(self.asset_class, self.parameters)
+
+    @property
+    def heads(self) -> list[str]:
+        return list(self.calibration.heads)
+
+    @cached_property
+    def alarms(self) -> Alarms:
+        return Alarms(self.asset_class)
+
+    @cached_property
+    def layout(self) -> StateLayout:
+        """The feature slices, the recurrent cell, what the models said at the last tick, and the alarm timers."""
+        units = self.lstm.units
+        models = [
+            Slice("lstm.hidden", "life", units),
+            Slice("lstm.cell", "life", units),
+            Slice("models.said", "life", 1 + self.trees.n_targets),
+        ]
+        return join(self.step.slices, models, self.alarms.slices)
+
+    def graph(self) -> onnx.ModelProto:
+        """The graph of the contract; see `features.trace` for its inputs."""
+        arguments = trace.inputs(self.asset_class, self.layout.size)
+        state = self.layout.enter(arguments["state"], arguments["event"])
+        features, new = self.step(trace.observation(self.asset_class, arguments), state)
+        said, new_models = self._models(features, state)
+        since_new, warming_up = features.clock.since_new, features.clock.warming_up
+        prognosis = prognose(self.asset_class, self.calibration, said, since_new, warming_up)
+        signals = self._signals(arguments["readings"], features, prognosis)
+        alarm, new_alarms = self.alarms(signals, arguments["settings"], arguments["dt"], state)
+        outputs = {
+            "health": features.health,
+            "anomaly_score": prognosis.anomaly_score[:, 0],
+            "failure_probability": prognosis.failure_probability[:, 0],
+            "rul": prognosis.rul[:, 0],
+            "rul_lower": prognosis.lower[:, 0],
+            "rul_upper": prognosis.upper[:, 0],
+            "alarm": alarm,
+            "warming_up": prognosis.warming_up[:, 0],
+            "unfamiliar": features.unfamiliar[:, 0],
+            "quality": features.quality,
+            "contribution": features.contribution,
+            "rul_model": prognosis.rul_model,
+            "tick": features.clock.tick[:, 0],
+            **{f"{name}.features": snapshot for name, snapshot in features.waveforms.items()},
+            "state_out": self.layout.leave(new | new_models | new_alarms),
+        }
+        return trace.build(arguments, outputs)
+
+    def _models(self, features: Features, state: dict[str, Array]) -> tuple[Said, dict[str, Array]]:
+        """What the models say; between ticks they hold."""
+        xp = namespace(features.vector)
+        cap = constant(features.vector, self.calibration.cap)
+        ticks = features.clock.tick > constant(features.vector, 0)
+        remaining, hidden, cell = self._lstm(features.vector, state["lstm.hidden"], state["lstm.cell"])
+        trees = ndx.asarray(ml.tree_ensemble_regressor(features.vector.unwrap_spox(), **self.trees.attributes()))
+        said = xp.where(ticks, xp.concat([remaining, trees], axis=1), state["models.said"])
+        new = {
+            "lstm.hidden": xp.where(ticks, hidden, state["lstm.hidden"]),
+            "lstm.cell": xp.where(ticks, cell, state["lstm.cell"]),
+            "models.said": said,
+        }
+        by_head = {head: said[:, i + 1 : i + 2] * cap for i, head in enumerate(self.heads)}
+        only = by_head[self.heads[0]]
+        return (
+            Said(said[:, :1] * cap, by_head.get("aged", only), by_head.get("free", only), said[:, -1:]),
+            new,
+        )
+
+    def _lstm(self, vector: Array, hidden: Array, cell: Array) -> tuple[Array, Array, Array]:
+        """Remaining life / cap [B,1], and the new hidden and cell state [B,H], by one step of the LSTM operator."""
+        weights = self.lstm
+        W, R, b = onnx_lstm_constants(weights)
+        xp = namespace(vector)
+        x = xp.take(vector, xp.asarray(np.array(self.lstm_columns)), axis=1)
+        x = op.clip(x.unwrap_spox(), op.const(-weights.clip), op.const(weights.clip))
+        first = op.const(np.array([0], np.int64))
+        _, hidden, cell = op.lstm(
+            op.unsqueeze(x, first),
+            op.const(W),
+            op.const(R),
+            op.const(b),
+            None,
+            op.unsqueeze(hidden.unwrap_spox(), first),
+            op.unsqueeze(cell.unwrap_spox(), first),
+            hidden_size=weights.units,
+        )
+        hidden, cell = op.squeeze(hidden, first), op.squeeze(cell, first)
+        remaining = op.add(op.matmul(hidden, op.const(weights.head[:, None])), op.const(weights.head_bias))
+        return ndx.asarray(remaining), ndx.asarray(hidden), ndx.asarray(cell)
+
+    def _signals(self, readings: Array, features: Features, prognosis: Prognosis) -> dict[str, Array]:
+        """What alarms may watch, f32[B,1]: outputs, and readings with NaN where they cannot be used."""
+        signals = {
+            "health": features.health[:, None],
+            "anomaly_score": prognosis.anomaly_score,
+            "failure_probability": prognosis.failure_probability,
+            "rul": prognosis.rul,
+            "rul_lower": prognosis.lower,
+            "unfamiliar": features.unfamiliar,
+        }
+        good = features.quality == constant(readings, 0)
+        watched = namespace(readings).where(good, readings, constant(readings, np.nan))
+        return signals | {name: watched[:, i : i + 1] for i, name in enumerate(self.asset_class.scalars)}
