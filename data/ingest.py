@@ -14,6 +14,7 @@ from tqdm import tqdm
 from data import command, fetch, paths
 from data.arrange import arrange, assemble
 from data.asset_class import AssetClass, load
+from data.errors import SourceError
 from data.lives import Life, ages, divide, events, write_lives
 from data.observations import Timeline, Writer
 from data.quality import Report
@@ -24,6 +25,8 @@ from data.resolve import read_class
 
 def ingest(cls: AssetClass, raw: Path, file: Path, report: Report) -> tuple[list[Life], dict[str, dict[str, float]]]:
     """Write the observations of the recordings in `raw` to `file`; returns all lives, and the settings by asset."""
+    if not raw.exists():
+        raise SourceError(f"{raw} is missing: run `python -m data.fetch {cls.fleet}` first")
     lives: list[Life] = []
     settings: dict[str, dict[str, float]] = {}
     with Writer(file, cls) as writer:

@@ -116,6 +116,10 @@ class Writer:
                 _part(path).replace(path)
             else:
                 _part(path).unlink()
+        if kind is None:  # no snapshots of an earlier run may stay beside these observations
+            for side in (paths.waveform(self._path, channel) for channel in self._cls.waveforms):
+                if side not in self._files:
+                    side.unlink(missing_ok=True)
 
     def write(self, asset: str, timeline: Timeline, channels: Mapping[str, np.ndarray]) -> None:
         """One machine's observations, once a machine; `channels`: scalar channel → f32[T]."""

@@ -159,7 +159,7 @@ class Report:
 
     def _channel(self, name: str) -> dict[str, Any]:
         tally = self.channels[name]
-        seen = tally.received > 0
+        seen, first = tally.received > 0, tally.first_out_of_range
         return {
             "unit": self.cls.channels[name].unit,
             "range": list(self.cls.channels[name].range),
@@ -168,9 +168,9 @@ class Report:
             "unparsable": tally.unparsable,
             "unparsable_examples": tally.unparsable_examples,
             "out_of_range": tally.out_of_range,
-            "first_out_of_range": tally.first_out_of_range,
-            "min": tally.low if seen and np.isfinite(tally.low) else None,
-            "max": tally.high if seen and np.isfinite(tally.high) else None,
+            "first_out_of_range": first and first | {"value": _number(first["value"])},
+            "min": _number(tally.low) if seen else None,
+            "max": _number(tally.high) if seen else None,
             "constant": seen and tally.low == tally.high,
             "constant_assets": tally.constant_assets,
             "longest_missing_run": tally.longest_missing_run,
@@ -192,10 +192,15 @@ class Report:
             if channel["received"] == 0:
                 found.append(f"channel '{name}': never received")
             elif channel["constant"]:
-                found.append(f"channel '{name}': constant at {channel['min']:g}")
+                found.append(f"channel '{name}': constant at {channel['min']}")
         if report["single_observation_assets"]:
             found.append(f"machines with one observation: {', '.join(report['single_observation_assets'])}")
         return found + report["notes"]
+
+
+def _number(value: float) -> float | str:
+    """JSON has no infinities: they are told in words."""
+    return value if np.isfinite(value) else str(value)
 
 
 def longest_run(flags: np.ndarray) -> int:

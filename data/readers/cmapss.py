@@ -64,7 +64,7 @@ def _rows(path: Path, columns: list[str], report: Report) -> pd.DataFrame:
 
 def _remaining(path: Path, engines: int, test: Path) -> np.ndarray:
     try:
-        left = np.loadtxt(path, dtype=np.float64, ndmin=1)
+        left = np.array(path.read_text(encoding="utf-8").split(), dtype=np.float64)
     except ValueError as error:
         raise SourceError(f"{path.name}: not one number a line: {error}; remove {path} and fetch again") from error
     if left.size != engines:

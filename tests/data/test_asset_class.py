@@ -1,7 +1,8 @@
 import pytest
 import yaml
 
-from data.asset_class import AssetClassError, load
+from data.asset_class import load
+from data.errors import AssetClassError
 from data.resolve import read_class, resolve
 
 
