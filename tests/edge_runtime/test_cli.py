@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -17,9 +19,10 @@ def test_inspect_shows_what_matters(folder, capsys):
     for fact in (
         "Tiny machine (simulated)",
         "SIMULATED",
-        "lstm              weight 0.250",
-        "isolation_forest  not in remaining life; trees 100",
-        "flow              flow, 0 … 400 L/min, sensor",
+        "weight 0.25; units 64",
+        "weight 0.75 age, 0.5 no_age; trees 400",
+        "trees 100; gives anomaly_score",
+        "flow, 0 … 400 L/min, sensor",
         "level 2: health below 0.5",
         "state (3 numbers, 12 bytes a machine)",
         "rul.rmse",
@@ -76,6 +79,12 @@ def test_errors_are_one_message_and_exit_code_1(folder, tmp_path, capsys):
     assert told.out == ""
     assert [line.split(":")[0] for line in told.err.splitlines()] == ["overhaul-edge"] * 2
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(folder):
+    command = f"{sys.executable} -m edge_runtime.cli inspect {folder} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("0\n", "")
 
 
 @pytest.mark.parametrize("arguments", [[], ["score", "b", "f"], ["bench", "b", "--machines", "0"], ["fly"]])

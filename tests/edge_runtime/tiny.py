@@ -136,8 +136,8 @@ def tiny_bundle(folder, *, twin=None, golden=None, **changes):
         tiny_contract(**changes),
         models={
             "lstm": {"weight": 0.25, "units": 64},
-            "xgboost": {"weight": 0.75},
-            "isolation_forest": {"weight": None, "trees": 100},
+            "xgboost": {"weight": {"age": 0.75, "no_age": 0.5}, "trees": 400},
+            "isolation_forest": {"trees": 100, "gives": "anomaly_score"},
         },
         quality={"rul": {"rmse": 10.5, "rows": 100}, "failure": None},
         provenance={"run_id": "r1", "commit": "abc-dirty", "data_hash": "d1", "created": "2026-01-02T03:04:05Z"},
