@@ -6,8 +6,8 @@ from enum import IntFlag
 class Quality(IntFlag):
     """Why a reading was not used as it came. 0 is a good reading.
 
-    >>> Quality(5)
-    <Quality.MISSING|STUCK: 5>
+    >>> Quality(5) == Quality.MISSING | Quality.STUCK
+    True
     """
 
     MISSING = 1  # not received, or too old when its observation closed
