@@ -164,11 +164,13 @@ class FeatureStep:
         return xp.take(everything, xp.asarray(index), axis=1), snapshots
 
     def _settings(self, settings: Array) -> dict[str, Array]:
-        """Settings by name, defaults filled in."""
-        xp = namespace(settings)
-        specs = self.asset_class.settings
-        defaults = constant(settings, np.array([s.default for s in specs.values()]).reshape(1, -1))
-        filled = xp.where(xp.isnan(settings), defaults, settings) if specs else settings
+        """The class's own settings by name, defaults filled in; those of alarms follow them and are not read here."""
+        xp, specs = namespace(settings), self.asset_class.settings
+        if not specs:
+            return {}
+        own = settings[:, : len(specs)]
+        defaults = constant(settings, np.array([[s.default for s in specs.values()]]))
+        filled = xp.where(xp.isnan(own), defaults, own)
         return {name: filled[:, i] for i, name in enumerate(specs)}
 
     def _spike(self, z: Array, usable: Array, state: dict[str, Array]) -> tuple[Array, Array, dict[str, Array]]:

@@ -29,11 +29,17 @@ def library() -> Any:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
 
-    if "MLFLOW_TRACKING_URI" not in os.environ:
+    if not _shared_server():
         uri = yaml.safe_load(CONFIG.read_text())["tracking_uri"]
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
         mlflow.set_tracking_uri(uri)
     return mlflow
+
+
+@cache
+def _shared_server() -> bool:
+    """Whether the user named a server. Asked once, at first: MLflow sets the variable itself later."""
+    return "MLFLOW_TRACKING_URI" in os.environ
 
 
 def experiment(fleet: str) -> str:
@@ -43,7 +49,7 @@ def experiment(fleet: str) -> str:
     if found is not None:
         return str(found.experiment_id)
     location = None
-    if "MLFLOW_TRACKING_URI" not in os.environ:
+    if not _shared_server():
         location = (Path(yaml.safe_load(CONFIG.read_text())["artifacts"]) / fleet).absolute().as_uri()
     return str(mlflow.create_experiment(fleet, artifact_location=location))
 
