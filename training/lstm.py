@@ -1,7 +1,7 @@
-"""A recurrent model of remaining life by Keras: one LSTM layer and a linear head, trained on whole lives.
+"""A recurrent model of remaining life by Keras: one LSTM layer and a linear head, with a state that is carried.
 
-It is made to be carried: state in, one observation, state out. Streaming a life observation by observation gives what
-the whole sequence gives. Labels are remaining life / cap. A caller puts log(dt/tick) among the features, so that the
+State in, one observation, state out: streaming a life observation by observation gives what the whole life gives. It is
+trained on pieces of lives from a zero state and then runs over whole lives. Labels are remaining life / cap. A caller puts log(dt/tick) among the features, so that the
 cell knows how much time an observation stands for.
 """
 
@@ -23,20 +23,19 @@ Sequence3 = tuple[Float32, Float32, Float32]  # features [T, F], labels [T], wei
 
 CHUNK = 512  # steps that prediction takes at once, carrying the state: bounds memory on long lives
 TOGETHER = 64  # lives predicted in one batch
-REPORT = 25  # updates between two reports of the loss
+# An epoch is so many updates and not a pass over the data: a fit costs the same however large the fleet.
+STEPS_PER_EPOCH = 20
 
 
 @dataclass(frozen=True)
 class LstmParams:
     units: int = 64
-    updates: int = (
-        800  # steps of gradient descent: with batch and crop they fix what a fit costs, however large the fleet
-    )
+    epochs: int = 40  # of STEPS_PER_EPOCH updates
     learning_rate: float = 0.003  # at first; falls to zero along a cosine
     batch: int = 16  # pieces of lives an update sees
-    # Steps of a piece, which starts anywhere in a life: so the cell cannot tell the age by counting, and can be connected
-    # in mid-life. None: whole lives from their beginning; for lives of hundreds of observations whose age is known.
-    crop: int | None = 100
+    # Observations in a piece at most. It starts anywhere in a life: so the cell cannot tell the age by counting, and
+    # may be connected in mid-life.
+    crop: int = 100
     dropout: float = 0.1  # of the units, before the head
     clip: float = 10.0  # see LstmWeights
     seed: int = 0
@@ -45,7 +44,7 @@ class LstmParams:
 def fit(lives: Sequence[Sequence3], params: LstmParams, log: Callable[[int, float], None] | None = None) -> LstmWeights:
     """Weights learned from `lives`, each drawn equally often; the same for a seed on one machine.
 
-    Rows of weight 0 are seen but not judged. `log(update, loss)` is told the weighted mean square error now and then.
+    Rows of weight 0 are seen but not judged. `log(epoch, loss)` is told the weighted mean square error.
     """
     lives = [life for life in lives if life[2].any()]
     if not lives:
@@ -55,18 +54,15 @@ def fit(lives: Sequence[Sequence3], params: LstmParams, log: Callable[[int, floa
     model = _model(keras, lives[0][0].shape[1], params.units, params.dropout, params.seed)
     label, weight = (np.concatenate([life[k] for life in lives]) for k in (1, 2))
     model.layers[-1].bias.assign([np.average(label, weights=weight)])
-    decay = keras.optimizers.schedules.CosineDecay(params.learning_rate, params.updates)
+    decay = keras.optimizers.schedules.CosineDecay(params.learning_rate, params.epochs * STEPS_PER_EPOCH)
     train = _trainer(tf, model, keras.optimizers.Adam(decay, clipnorm=1.0), params.units)
-    losses = []
-    with tqdm(total=params.updates, desc="lstm", unit="update", leave=False) as bar:
-        for update, batch in zip(range(1, params.updates + 1), _batches(lives, params), strict=False):
-            losses.append(float(train(*batch)))
-            bar.update()
-            if update % REPORT == 0:
-                loss = float(np.mean(losses[-REPORT:]))
-                bar.set_postfix(rmse=f"{loss**0.5:.4f}")
-                if log:
-                    log(update, loss)
+    batches = _batches(lives, params)
+    with tqdm(range(params.epochs), desc="lstm", unit="epoch", leave=False) as bar:
+        for epoch in bar:
+            loss = float(np.mean([float(train(*next(batches))) for _ in range(STEPS_PER_EPOCH)]))
+            bar.set_postfix(rmse=f"{loss**0.5:.4f}")
+            if log:
+                log(epoch, loss)
     kernel, recurrent, bias, head, head_bias = (np.asarray(w, np.float32) for w in model.get_weights())
     return LstmWeights(kernel, recurrent, bias, head[:, 0], head_bias.reshape(()), np.float32(params.clip).reshape(()))
 
@@ -160,9 +156,7 @@ def _batches(lives: Sequence[Sequence3], params: LstmParams) -> Iterator[tuple[F
         yield np.clip(X, -params.clip, params.clip), y, weight
 
 
-def _piece(life: Sequence3, crop: int | None, rng: np.random.Generator) -> Sequence3:
-    if crop is None:
-        return life
+def _piece(life: Sequence3, crop: int, rng: np.random.Generator) -> Sequence3:
     start = rng.integers(len(life[0]))
     X, y, weight = (array[start : start + crop] for array in life)
     return X, y, weight
