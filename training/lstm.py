@@ -1,8 +1,8 @@
 """A recurrent model of remaining life by Keras: one LSTM layer and a linear head, with a state that is carried.
 
 State in, one observation, state out: streaming a life observation by observation gives what the whole life gives. It is
-trained on pieces of lives from a zero state and then runs over whole lives. Labels are remaining life / cap. A caller puts log(dt/tick) among the features, so that the
-cell knows how much time an observation stands for.
+trained on pieces of lives, from state zero, and runs over whole lives. Labels are remaining life / cap. A caller puts
+log(dt/tick) among the features, so that the cell knows how much time an observation stands for.
 """
 
 from __future__ import annotations

@@ -1,0 +1,184 @@
+"""The LSTM learns, is the same for a seed, and one carried step of it is one step of the whole life, in ONNX too."""
+
+from dataclasses import replace
+
+import numpy as np
+import onnxruntime
+import pytest
+import spox
+import spox.opset.ai.onnx.v21 as op
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from training import lstm
+from training.lstm import LstmParams, fit, predict
+from training.lstm_weights import LstmWeights, onnx_lstm_constants
+
+FEATURES, UNITS = 5, 8
+SMALL = LstmParams(units=UNITS, epochs=1, batch=4, crop=30, seed=3)
+
+
+def random_weights(seed, features=FEATURES, units=UNITS):
+    rng = np.random.default_rng(seed)
+
+    def draw(*shape):
+        return rng.normal(scale=0.5, size=shape).astype(np.float32)
+
+    return LstmWeights(
+        kernel=draw(features, 4 * units),
+        recurrent=draw(units, 4 * units),
+        bias=draw(4 * units),
+        head=draw(units),
+        head_bias=draw(),
+        clip=np.float32(3),
+    )
+
+
+def wear(lives, seed=0):
+    """Lives whose first feature is noisy wear and whose label falls from 1 to 0; the others are noise."""
+    rng = np.random.default_rng(seed)
+    out = []
+    for length in rng.integers(30, 80, lives):
+        left = np.linspace(1, 0, length, dtype=np.float32)
+        X = rng.normal(size=(length, FEATURES)).astype(np.float32)
+        X[:, 0] += 3 * (1 - left)
+        out.append((X, left, np.ones(length, np.float32)))
+    return out
+
+
+def stream(weights, X):
+    """One life, one observation after the other, by the numpy step."""
+    h = c = np.zeros((1, weights.units), np.float32)
+    said = []
+    for x in X:
+        y, h, c = weights.step(x[None], h, c)
+        said.append(y[0])
+    return np.array(said, np.float32)
+
+
+def stream_onnx(weights, X):
+    """The same by the operator LSTM, the state going out and in again."""
+    W, R, B = (op.const(a) for a in onnx_lstm_constants(weights))
+    x = spox.argument(spox.Tensor(np.float32, (1, "B", weights.features)))
+    h, c = (spox.argument(spox.Tensor(np.float32, (1, "B", weights.units))) for _ in range(2))
+    clipped = op.clip(x, op.const(-weights.clip), op.const(weights.clip))
+    _, h_out, c_out = op.lstm(clipped, W, R, B, None, h, c, hidden_size=weights.units)
+    y = op.add(op.matmul(op.squeeze(h_out, op.const([0])), op.const(weights.head)), op.const(weights.head_bias))
+    model = spox.build({"x": x, "h": h, "c": c}, {"y": y, "h_out": h_out, "c_out": c_out})
+    model.ir_version = 10
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    state = [np.zeros((1, 1, weights.units), np.float32)] * 2
+    said = []
+    for row in X:
+        y, *state = session.run(None, {"x": row[None, None], "h": state[0], "c": state[1]})
+        said.append(y[0])
+    return np.array(said, np.float32)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 99), st.integers(1, 12), st.integers(1, 9), st.integers(1, 40))
+def test_onnx_streams_what_numpy_streams(seed, features, units, steps):
+    weights = random_weights(seed, features, units)
+    X = (3 * np.random.default_rng(seed).normal(size=(steps, features))).astype(np.float32)
+    np.testing.assert_allclose(stream_onnx(weights, X), stream(weights, X), atol=1e-5)
+
+
+def test_keras_says_of_whole_lives_what_streaming_says(monkeypatch):
+    monkeypatch.setattr(lstm, "CHUNK", 16)  # several chunks, the state carried between them
+    monkeypatch.setattr(lstm, "TOGETHER", 3)  # several batches
+    weights = random_weights(0)
+    rng = np.random.default_rng(1)
+    lives = [(3 * rng.normal(size=(n, FEATURES))).astype(np.float32) for n in (50, 1, 16, 17, 33, 0)]
+    said = predict(weights, lives)
+    assert [len(y) for y in said] == [len(X) for X in lives]
+    for y, X in zip(said, lives, strict=True):
+        np.testing.assert_allclose(y, stream(weights, X), atol=1e-5)
+    np.testing.assert_allclose(said[0], stream_onnx(weights, lives[0]), atol=1e-5)
+
+
+def test_learns_wear_and_tells_its_loss():
+    lives, losses = wear(24), []
+    weights = fit(lives, replace(SMALL, epochs=8, learning_rate=0.02), lambda epoch, loss: losses.append((epoch, loss)))
+    assert [epoch for epoch, _ in losses] == list(range(8))
+    assert losses[-1][1] < 0.5 * losses[0][1]
+    unseen = wear(10, seed=1)
+    said = np.concatenate(predict(weights, [X for X, _, _ in unseen]))
+    left = np.concatenate([y for _, y, _ in unseen])
+    assert np.sqrt(np.mean((said - left) ** 2)) < 0.6 * left.std()
+
+
+def test_the_same_for_a_seed():
+    lives = wear(6)
+    one, same, other = (fit(lives, replace(SMALL, seed=seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one.kernel, same.kernel)
+    np.testing.assert_array_equal(one.head, same.head)
+    assert (one.kernel != other.kernel).any()
+
+
+def test_rows_of_weight_zero_are_not_judged():
+    lives = wear(6)
+    spoilt = []
+    for X, y, weight in lives:
+        y, weight = y.copy(), weight.copy()
+        weight[1::2] = 0
+        spoilt.append((X, np.where(weight > 0, y, 1e3).astype(np.float32), weight))
+    blank = [(X, np.where(weight > 0, y, 0).astype(np.float32), weight) for X, y, weight in spoilt]
+    np.testing.assert_array_equal(fit(spoilt, SMALL).kernel, fit(blank, SMALL).kernel)
+    unlabelled = [(X, y, 0 * weight) for X, y, weight in lives]
+    with pytest.raises(ValueError, match="no life has a row with a label"):
+        fit(unlabelled, SMALL)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=9), st.integers(1, 6), st.integers(1, 40))
+def test_batches_are_pieces_of_lives(lengths, size, crop):
+    """Every row that counts is a row of a life with its label, consecutive, within the crop; lives come in turn."""
+    lives = []
+    for k, length in enumerate(lengths):
+        at = np.stack([np.full(length, k), np.arange(length)], axis=1).astype(np.float32)
+        lives.append((at, at[:, 1] / 100, np.ones(length, np.float32)))
+    params = LstmParams(batch=size, crop=crop, clip=1e6)
+    batches = lstm._batches(lives, params)
+    drawn = []
+    for _ in range(len(lengths)):
+        X, y, weight = next(batches)
+        assert X.shape[0] == size
+        assert X.shape[1] <= crop
+        for x, label, counts in zip(X, y, weight > 0, strict=True):
+            steps = x[counts]
+            assert counts[: len(steps)].all()
+            assert (steps[:, 0] == steps[0, 0]).all()
+            np.testing.assert_array_equal(np.diff(steps[:, 1]), 1)
+            np.testing.assert_array_equal(label[counts], (steps[:, 1] / 100).astype(np.float32))
+            assert len(steps) == crop or steps[-1, 1] == lengths[int(steps[0, 0])] - 1
+            drawn.append(int(steps[0, 0]))
+    assert set(np.bincount(drawn, minlength=len(lengths))) == {size}
+
+
+def test_a_wild_reading_is_clipped_alike_everywhere():
+    weights = random_weights(4)
+    X = np.zeros((3, FEATURES), np.float32)
+    X[1] = 1e30
+    at_clip = np.where(X > 0, weights.clip, X).astype(np.float32)
+    for say in (stream, stream_onnx, lambda w, x: predict(w, [x])[0]):
+        np.testing.assert_array_equal(say(weights, X), say(weights, at_clip))
+
+
+def test_saved_and_loaded(tmp_path):
+    weights = random_weights(5)
+    weights.save(tmp_path / "weights.npz")
+    loaded = LstmWeights.load(tmp_path / "weights.npz")
+    X = np.random.default_rng(0).normal(size=(4, FEATURES)).astype(np.float32)
+    np.testing.assert_array_equal(stream(loaded, X), stream(weights, X))
+    assert (loaded.features, loaded.units, loaded.clip) == (FEATURES, UNITS, 3)
+
+
+def test_bad_input_is_refused():
+    (X, y, weight), other = wear(2)
+    with pytest.raises(TypeError, match=r"life 1: expected float32 \[T, 4\], got float32 \[\d+, 5\]"):
+        fit([(X[:, :4], y, weight), other], SMALL)
+    with pytest.raises(TypeError, match="float64"):
+        fit([(X.astype(np.float64), y, weight)], SMALL)
+    X[2, 1] = np.inf
+    with pytest.raises(ValueError, match="life 0: feature 1 of row 2 is inf"):
+        predict(random_weights(0), [X])
