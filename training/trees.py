@@ -102,6 +102,31 @@ class Trees:
             nodes, targets = nodes + len(e.feature), targets + e.n_targets
         return cls(**{f.name: np.concatenate([getattr(e, f.name) for e in shifted]) for f in fields(cls)})
 
+    def separate(self) -> list[Trees]:
+        """One ensemble a target. As operators of their own, of one output each, they take onnxruntime's short path:
+        a sixth less time than one operator of three outputs."""
+        sizes = np.diff(self.root, append=len(self.feature))
+        parts = []
+        for target in range(self.n_targets):
+            chosen = self.target == target
+            node = np.flatnonzero(np.repeat(chosen, sizes))
+            place = np.full(len(self.feature), -1, dtype=np.int64)
+            place[node] = np.arange(len(node))
+            parts.append(
+                Trees(
+                    feature=self.feature[node],
+                    threshold=self.threshold[node],
+                    left=place[self.left[node]],
+                    right=place[self.right[node]],
+                    missing_left=self.missing_left[node],
+                    value=self.value[node],
+                    root=place[self.root[chosen]],
+                    target=np.zeros(chosen.sum(), np.int64),
+                    base=self.base[target : target + 1],
+                )
+            )
+        return parts
+
     def predict(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
         """[B, targets], of X[B, features]."""
         out = np.empty((len(X), self.n_targets), np.float32)
@@ -149,7 +174,7 @@ class Trees:
     def attributes(self) -> dict[str, Any]:
         """Attributes of `ai.onnx.ml` (opset 3) TreeEnsembleRegressor, by name."""
         n, trees = len(self.feature), len(self.root)
-        tree = np.repeat(np.arange(trees), np.diff([*self.root, n]))
+        tree = np.repeat(np.arange(trees), np.diff(self.root, append=n))
         first = self.root[tree]
         leaf = self.left == np.arange(n)
         attributes = {

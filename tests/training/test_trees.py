@@ -154,6 +154,20 @@ def test_onnx_says_the_same(rows, missing):
         np.testing.assert_allclose(-(2.0 ** -joined[:, 2]), odd.score_samples(X[:, COLUMNS]), rtol=1e-6)
 
 
+def test_joined_and_separate_are_the_same():
+    rng = np.random.default_rng(11)
+    X = table(rng, 200)
+    quantiles = boosted(rng, X, "reg:quantileerror", quantile_alpha=[0.1, 0.9])  # trees of two targets in turn
+    parts = [Trees.from_isolation_forest(forest(X, 0), COLUMNS), Trees.from_xgboost(quantiles, COLUMNS)]
+    trees = Trees.join(parts)
+    separate = trees.separate()
+    assert [part.n_targets for part in separate] == [1, 1, 1]
+    np.testing.assert_array_equal(np.concatenate([part.predict(X) for part in separate], axis=1), trees.predict(X))
+    np.testing.assert_array_equal(np.concatenate([part.predict(X) for part in parts], axis=1), trees.predict(X))
+    np.testing.assert_array_equal(np.min([part.margin(X) for part in separate], axis=0), trees.margin(X))
+    assert separate[0].attributes() == parts[0].attributes()
+
+
 def test_a_tree_of_one_leaf():
     rng = np.random.default_rng(5)
     X = table(rng, 50)
