@@ -63,9 +63,9 @@ def reshape(x: Array, shape: tuple[int, ...]) -> Array:
     return ndx.asarray(op.reshape(x.unwrap_spox(), op.const(np.array(shape, np.int64))))
 
 
-def scatter_rows(dt: Array, rows: Array, values: Array) -> Array:
-    """[B,F] holding `values` [K,F] at `rows` int64[K] and NaN elsewhere; `dt` [B] gives the batch size."""
-    base = dt[:, None] * constant(dt, np.full((1, values.shape[-1]), np.nan))
+def scatter_rows(dt: Array, rows: Array, values: Array, columns: int) -> Array:
+    """[B,columns] holding `values` [K,columns] at `rows` int64[K] and NaN elsewhere; `dt` [B] gives the batch size."""
+    base = dt[:, None] * constant(dt, np.full((1, columns), np.nan))
     if not is_traced(dt):
         base[rows] = values
         return base
@@ -100,13 +100,13 @@ def piecewise_linear(x: Array, knots: Float32, values: Float32) -> Array:
 
 
 def row_max(x: Array) -> Array:
-    """The largest value of each row: [B,1] of `x` [B,N], N > 0, without NaN. (ndonnx's own adds guards and an If.)"""
+    """The largest value along the last axis: […,1] of `x` […,N], N > 0. (ndonnx's own adds guards and an If.)"""
     if not is_traced(x):
-        return np.max(x, axis=1, keepdims=True)
+        return np.max(x, axis=-1, keepdims=True)
     import ndonnx as ndx
     import spox.opset.ai.onnx.v21 as op
 
-    return ndx.asarray(op.reduce_max(x.unwrap_spox(), op.const(np.array([1], np.int64)), keepdims=1))
+    return ndx.asarray(op.reduce_max(x.unwrap_spox(), op.const(np.array([-1], np.int64)), keepdims=1))
 
 
 def row_any(x: Array) -> Array:

@@ -54,7 +54,7 @@ class Cleaning:
     ) -> tuple[Array, Array, dict[str, Array]]:
         """Readings [B,C] with NaN where unusable, quality flags [B,C] as float32, and the new state."""
         xp = namespace(readings)
-        ranges = np.array([self.asset_class.channels[name].range for name in self.channels], np.float32)
+        ranges = np.array([self.asset_class.channels[name].range for name in self.channels], np.float32).reshape(-1, 2)
         missing = xp.isnan(readings)
         inside = (readings >= constant(readings, ranges[:, 0])) & (readings <= constant(readings, ranges[:, 1]))
         flags = xp.where(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from data.asset_class import AssetClass
 from features.array import Array, constant, namespace, two_sum
 from features.state import Slice
@@ -22,10 +24,11 @@ class Signals:
 
 @dataclass(frozen=True)
 class Clock:
-    """Advances the timers of a twin. Durations inside are in ticks.
+    """Advances the timers of a twin. Durations inside are in ticks, the age is in the time unit.
 
     A tick has passed when at most half an observation interval is missing to it, so that jitter of the time stamps does
-    not make every other tick late. Age is a compensated pair: a single float32 counting seconds stops at 2²⁴ = 194 days.
+    not make every other tick late. Age is a compensated pair: a single float32 counting seconds stops at 2²⁴ = 194 days,
+    and a pair counting thousandths of a tick gains or loses a minute in ten years. An age that cannot be is unknown.
     """
 
     asset_class: AssetClass
@@ -55,14 +58,14 @@ class Clock:
         tick = ~started | (since >= constant(dt, 1 - 0.5 * min(time.interval / time.tick, 1)))
         step = xp.where(started, since, one)
 
-        given = ~xp.isnan(age)
+        age = age * constant(age, self.asset_class.time_units_per_life_unit)
+        given = (age >= zero) & (age < constant(dt, np.inf))  # false for NaN
         new_life = event == one
         known = given | new_life | (state["clock.age_known"] > zero)
-        running, low = two_sum(state["clock.age"], state["clock.age_low"] + dt_ticks)
-        age = age * constant(age, self.asset_class.time_units_per_life_unit / time.tick)
+        running, low = two_sum(state["clock.age"], state["clock.age_low"] + dt)
         age_high = xp.where(given, age, xp.where(new_life | ~known, zero, running))
         age_low = xp.where(given | new_life | ~known, zero, low)
-        young = known & (age_high <= constant(dt, features.warm_up / 4))
+        young = known & (age_high <= constant(dt, features.warm_up / 4 * time.tick))
         since_new = xp.where(started, state["clock.since_new"] > zero, young)
 
         gap = dt > constant(dt, time.max_gap)
@@ -83,7 +86,7 @@ class Clock:
         signals = Signals(
             tick=tick.astype(f32),
             step=step,
-            age=age_high,
+            age=age_high / constant(dt, time.tick),
             since_new=since_new.astype(f32),
             warming_up=one - watched / constant(dt, features.warm_up),
         )

@@ -51,6 +51,10 @@ def fit_normalisation(
     labels, centres = _regimes(asset_class, x[known], extent, seed)
     all_labels = np.zeros(len(x), np.int64)
     all_labels[known] = labels
+    for g in range(len(centres)):
+        if len(centres) > 1 and (reference & (all_labels == g)).sum() < MIN_REGIME_ROWS:
+            reference |= known & (all_labels == g)
+            notes.append(f"operating regime {g + 1} was hardly seen while healthy: normalised on all of its rows")
     discrete = len(centres) > 1 or _is_set_point(x[known], labels, extent)
     degree = 0 if discrete or not x.shape[1] else 2
     half = np.stack([_half_width(x[known][labels == g], centres[g], extent) for g in range(len(centres))])
@@ -110,8 +114,12 @@ def fit_projections(
     weights = np.column_stack([ridge.coef_, *(s * row for s, row in zip(signs, pca.components_, strict=True))])
     index = smooth @ ridge.coef_
     good = index[healthy & known] if (healthy & known).any() else index[rul >= np.nanmax(rul)]
-    healthy_level, failed_level = float(np.median(good)), float(np.median(index[at_failure]))
     notes = parameters.notes
+    bad = index[at_failure]
+    if not len(bad):
+        bad = index[rul <= np.nanmin(rul)]
+        notes = (*notes, "no training machine was seen failing: health is 0 at the least remaining life on record")
+    healthy_level, failed_level = float(np.median(good)), float(np.median(bad))
     if not healthy_level > failed_level:
         notes = (*notes, "health does not fall towards failure on the training machines: do not use it")
         healthy_level = failed_level + max(abs(failed_level), 1.0)
@@ -171,6 +179,8 @@ def _expected(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Coefficients [Q] of the expected value of `x` and the deviation from it in each regime [G]."""
     coefficients, *_ = np.linalg.lstsq(basis.astype(np.float64), x.astype(np.float64), rcond=None)
+    if regimes > 1:
+        coefficients[~basis.any(axis=0)] = x.mean()  # regimes in which the sensor gave nothing
     rest = x - basis @ coefficients
     overall = float(np.std(rest))
     inside = [rest[labels == g] for g in range(regimes)]

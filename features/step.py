@@ -157,8 +157,9 @@ class FeatureStep:
         for name, (samples, rows) in seen.waveforms.items():
             spec = cls.channels[name]
             snapshots[name] = waveform.statistics(samples, spec)
-            columns.append(scatter_rows(seen.dt, rows, snapshots[name]))
-            names += waveform.names(name, spec)
+            features = waveform.names(name, spec)
+            columns.append(scatter_rows(seen.dt, rows, snapshots[name], len(features)))
+            names += features
         everything = xp.concat(columns, axis=1) if len(columns) > 1 else clean
         index = np.array([names.index(sensor) for sensor in self.parameters.sensors])
         return xp.take(everything, xp.asarray(index), axis=1), snapshots
@@ -196,8 +197,8 @@ class FeatureStep:
 
     def _to_channels(self, per_sensor: Array) -> Array:
         """[B,C] from [B,S], channel by channel; what belongs to derived sensors and waveforms is left out."""
-        direct = self._inputs_of * (self._inputs_of.sum(axis=1, keepdims=True) == 1)
-        return matmul(per_sensor, direct.astype(np.float32))
+        measured = np.array([[sensor in self.asset_class.scalars] for sensor in self.parameters.sensors])
+        return matmul(per_sensor, (self._inputs_of * measured).astype(np.float32))
 
     def _health(self, rows: Array) -> tuple[Array, Array]:
         """`health` [B] from the smoothed health projection, and each channel's share [B,C] of the health lost.

@@ -7,7 +7,7 @@ factor (peak/RMS) and kurtosis (fourth standardised moment, 3 for Gaussian noise
 from __future__ import annotations
 
 from data.asset_class import Channel
-from features.array import Array, constant, namespace
+from features.array import Array, constant, namespace, row_max
 
 STATISTICS = ("rms", "peak", "crest_factor", "kurtosis")
 
@@ -27,8 +27,8 @@ def statistics(samples: Array, spec: Channel) -> Array:
     centred = x - xp.mean(x, axis=-1, keepdims=True)
     square = centred * centred
     power = xp.mean(square, axis=-1)
-    tiny = constant(samples, 1e-20)
+    tiny = constant(samples, 1e-36)  # a shaft vibrates by 1e-6 m: its power squared is 1e-24
     rms = xp.sqrt(power)
-    peak = xp.max(xp.abs(centred), axis=-1)
+    peak = row_max(xp.abs(centred))[..., 0]
     kurtosis = xp.mean(square * square, axis=-1) / xp.maximum(power * power, tiny)
     return xp.concat([rms, peak, peak / xp.maximum(rms, tiny), kurtosis], axis=1)
