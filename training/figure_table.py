@@ -1,0 +1,136 @@
+"""The table of all figures of a report: metrics.json and cross_validation.json, each beside what it must beat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from training.wording import UNKNOWN, number, percent
+
+FAMILIES = {
+    "lstm": "recurrent network (LSTM)",
+    "xgboost": "boosted trees (XGBoost)",
+    "blend": "blend of both, as exported",
+}
+HEADS = {"aged": "age known", "free": "age unknown"}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """metrics.json: figures by dotted name; one that is null has its reason."""
+
+    values: Mapping[str, Any]
+
+    def get(self, name: str) -> float | None:
+        at: Any = self.values
+        for part in name.split("."):
+            at = at.get(part) if isinstance(at, Mapping) else None
+        return at
+
+    def reason(self, name: str) -> str:
+        """Why a figure is null."""
+        return self.values.get("reasons", {}).get(name) or "not measured"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure in words. `beat`: what it must be measured against; `cross`: the same, cross-validated."""
+
+    name: str  # in metrics.json
+    what: str
+    value: str
+    beat: str = ""
+    cross: str = ""
+    note: str = ""
+
+
+def rows(figures: Figures, cross: Mapping[str, Any], unit: str, cap: float) -> list[Row]:
+    """All figures but those of the families; `cross` is one head of cross_validation.json."""
+
+    def row(name: str, what: str, form: Any = number, beat: str = "", cross: str = "", note: str = "") -> Row:
+        value = figures.get(name)
+        if value is None:
+            return Row(name, what, UNKNOWN, beat, cross, figures.reason(name))
+        return Row(name, what, form(value), beat, cross, note)
+
+    def life(value: float | None) -> str:
+        return UNKNOWN if value is None else f"{number(value)} {unit}"
+
+    interval = cross["interval"]
+    horizon = number(figures.get("failure.horizon"))
+    age, mean = (number(figures.get(f"rul.null.{name}")) for name in ("age", "mean"))
+    guesses = f"{age} from age alone; {mean} always saying the average"
+    base, prior = (number(figures.get(f"failure.{name}")) for name in ("null_pr_auc", "null_brier"))
+    once, every = "each held-out life once, at a moment fixed beforehand", "every moment after warm-up"
+    return [
+        row("rul.rmse", "Error of the remaining life (RMSE)", life, guesses, note=f"{once}; truth capped at {cap:g}"),
+        row("rul.rmse_uncapped", "… against the uncapped truth", life, note=f"the twin never predicts above {cap:g}"),
+        row("rul.nasa_score", "NASA score", note="sum over lives, late predictions cost more; lower is better"),
+        row("rul.nasa_score_uncapped", "… against the uncapped truth"),
+        row(
+            "rul.all_rows.rmse",
+            "Error at every moment (RMSE)",
+            lambda value: life(value) + plus_minus(figures.get("rul.all_rows.se")),
+            cross=f"{number(figures.get('rul.cv.rmse'))} {unit}{plus_minus(figures.get('rul.cv.se'))}",
+            note=f"{every}, machines weighted equally",
+        ),
+        row(
+            "rul.all_rows.coverage",
+            "The interval holds",
+            percent,
+            f"{percent(interval['level'])} promised",
+            percent(interval["coverage"]),
+            note=f"{every}, machines weighted equally",
+        ),
+        row("rul.all_rows.width", "Width of the interval", life, cross=life(interval["width"]), note=f"cut at {cap:g}"),
+        row("rul.all_rows.open", "Interval open at the top", percent, note=f"shown as “more than {cap:g}”"),
+        row(
+            "failure.pr_auc",
+            f"Ranking of failures within {horizon} {unit} (PR-AUC)",
+            beat=f"{base} by chance",
+            note="1 is perfect; higher is better",
+        ),
+        row(
+            "failure.brier",
+            "Error of the failure probability (Brier)",
+            beat=f"{prior} always saying the average",
+            note="0 is perfect; lower is better",
+        ),
+        row("n.machines", "Machines held out", whole),
+        row("n.lives", "Lives held out", whole),
+        row("n.failures", "… whose failure is known", whole),
+        row("n.lives_scored", "… scored", whole),
+        row("n.lives_left_out", "… left out", whole, note="their end is not known, or they never warmed up"),
+        row("n.rows", "Moments held out", whole),
+        row(
+            "parity.within_1e_3",
+            "Exported graph says what the models said",
+            lambda share: f"{100 * share:.2f} % of moments",
+            note=f"largest difference {number(figures.get('parity.max_abs_error'))} {unit}",
+        ),
+    ]
+
+
+def family_rows(figures: Figures, cross: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each family that predicts remaining life: test RMSE, and by head its weight and cross-validated RMSE."""
+    made = []
+    for family, words in FAMILIES.items():
+        heads = [
+            {
+                "weight": percent(of["weights"][family]) if family in of["weights"] else "",
+                "rmse": number(of[family]["rmse"]) + plus_minus(of[family]["se"]),
+            }
+            for of in cross.values()
+        ]
+        test = figures.get(f"rul.per_model.{family}.rmse")
+        made.append({"words": words, "test": number(test), "heads": heads, "is_blend": family == "blend"})
+    return made
+
+
+def plus_minus(se: float | None) -> str:
+    return "" if se is None or se != se else f" ± {number(se)}"
+
+
+def whole(value: float) -> str:
+    return f"{value:,.0f}"

@@ -1,0 +1,167 @@
+"""The report's plots, as SVG: the same numbers give the same bytes.
+
+Colours can be told apart by colour-blind readers and in grey print. Plots take plain arrays; units stand on the axes.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK, MUTED, GRID = "#1f2933", "#5b6770", "#dfe3e8"
+SAID, BAND, MISSED = "#0b5cad", "#b9d5f0", "#c2410c"
+LEVELS = {1: "#f0b429", 2: "#de6b0b", 3: "#a30f2d"}
+WATCHED = "#d3d9df"
+POINTS = 400  # of a curve: more than a plot can show
+
+STYLE = {
+    "svg.hashsalt": "overhaul",
+    "svg.fonttype": "path",
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+}
+
+
+def svg(width: float, height: float) -> Callable[[Callable[..., None]], Callable[..., str]]:
+    """Make a function that draws on axes into one that returns an SVG as a data URI; inches."""
+
+    def decorate(draw: Callable[..., None]) -> Callable[..., str]:
+        @wraps(draw)
+        def made(*args: Any, height: float = height) -> str:
+            with mpl.rc_context(STYLE):
+                figure = Figure(figsize=(width, height), layout="constrained")
+                draw(figure.add_subplot(), *args)
+                file = io.BytesIO()
+                figure.savefig(file, format="svg", metadata={"Date": None})
+            return "data:image/svg+xml;base64," + base64.b64encode(file.getvalue()).decode()
+
+        return made
+
+    return decorate
+
+
+@svg(5.6, 4.4)
+def remaining_life(axes: Axes, scored: pd.DataFrame, cap: float, unit: str) -> None:
+    """Predicted against true remaining life; `scored` has true_rul, rul, rul_lower, rul_upper and inside (bool)."""
+    most = max(cap, float(scored.true_rul.max())) * 1.04
+    if most > cap * 1.1:
+        axes.axvspan(cap, most, color="#f3f5f7", lw=0)
+        axes.text((cap + most) / 2, cap * 0.03, f"over {cap:g}: not told apart", ha="center", color=MUTED, fontsize=9)
+    axes.plot([0, cap, most], [0, cap, cap], color=INK, lw=1, zorder=2)
+    for inside, colour, marker in ((True, SAID, "o"), (False, MISSED, "D")):
+        own = scored[scored.inside == inside]
+        axes.vlines(own.true_rul, own.rul_lower, np.minimum(own.rul_upper, cap), color=colour, lw=1, alpha=0.35)
+        axes.plot(own.true_rul, own.rul, marker, color=colour, ms=4 if inside else 5, mec="white", mew=0.5)
+    axes.set(xlim=(0, most), ylim=(0, cap * 1.06))
+    axes.set_xlabel(f"true remaining life ({unit})")
+    axes.set_ylabel(f"predicted remaining life ({unit})")
+    # Lies along the diagonal whatever the scales of the two axes.
+    on_line = {"rotation": 45, "transform_rotates_text": True, "rotation_mode": "anchor", "ha": "center"}
+    axes.text(cap * 0.3, cap * 0.33, "exactly right", color=INK, fontsize=9, **on_line)
+
+
+@svg(3.6, 2.6)
+def trajectory(axes: Axes, life: pd.DataFrame, cap: float, unit: str, named: bool) -> None:
+    """One life; `life` has elapsed, truth (capped), rul, rul_lower, rul_upper and warm. `named`: label the lines."""
+    life = thin(life)
+    warm = life[life.warm]
+    axes.fill_between(life.elapsed, life.rul_lower, np.minimum(life.rul_upper, cap), color=BAND, lw=0)
+    axes.plot(life.elapsed, life.truth, color=INK, lw=1.2)
+    axes.plot(warm.elapsed, warm.rul, color=SAID, lw=1.6)
+    axes.set(xlim=(0, float(life.elapsed.max())), ylim=(0, cap * 1.06))
+    axes.set_xlabel(f"{unit} on record")
+    axes.set_ylabel(f"{unit} left")
+    if named:
+        for y, text, colour in ((0.30, "predicted", SAID), (0.20, "interval", "#4d86bd"), (0.10, "truth", INK)):
+            axes.text(0.04, y, text, color=colour, fontsize=9, fontweight="bold", transform=axes.transAxes)
+
+
+def thin(life: pd.DataFrame) -> pd.DataFrame:
+    """At most POINTS rows, evenly spread, with the first and the last."""
+    if len(life) <= POINTS:
+        return life
+    return life.iloc[np.linspace(0, len(life) - 1, POINTS).round().astype(int)]
+
+
+@svg(5.0, 4.0)
+def reliability(axes: Axes, bins: pd.DataFrame, horizon: str) -> None:
+    """Observed share of failures against predicted probability; `bins` as in `report.reliability`."""
+    axes.plot([0, 1], [0, 1], color=INK, lw=1)
+    known = bins[bins.low.notna()]
+    axes.vlines(known.predicted, known.low, known.high, color=SAID, lw=1.5, alpha=0.5)
+    axes.plot(bins.predicted, bins.observed, "o-", color=SAID, ms=6, lw=1.2, mec="white")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.set_xlabel(f"predicted probability of failing within {horizon}")
+    axes.set_ylabel("share that did")
+    axes.text(0.62, 0.55, "exactly right", color=INK, fontsize=9)
+
+
+@svg(5.6, 3.6)
+def drivers(axes: Axes, names: Sequence[str], shares: np.ndarray) -> None:
+    """Horizontal bars, the largest on top; `shares` sum to 1 over all channels."""
+    places = np.arange(len(names))[::-1]
+    axes.barh(places, shares, color=SAID, height=0.68)
+    for place, share in zip(places, shares, strict=True):
+        axes.text(share, place, f" {share:.0%}", va="center", color=INK, fontsize=9)
+    axes.set_yticks(places, names)
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
+    axes.set_xlim(0, float(shares.max()) * 1.15)
+    axes.grid(False)
+
+
+@svg(7.2, 4.0)
+def alarms(axes: Axes, lives: Sequence[tuple[np.ndarray, np.ndarray]], horizon: float, unit: str) -> None:
+    """A line a life, (to_end f64[T], level [T]) each, from its first to its last observation, coloured by level."""
+    for place, (to_end, level) in enumerate(lives):
+        axes.plot([to_end[0], to_end[-1]], [place, place], color=WATCHED, lw=1.2, solid_capstyle="butt", zorder=2)
+        changes = np.flatnonzero(np.diff(level)) + 1
+        for part in np.split(np.arange(len(level)), changes):
+            now = int(level[part[0]])
+            if now:
+                stop = to_end[min(part[-1] + 1, len(to_end) - 1)]
+                axes.plot(
+                    [to_end[part[0]], stop], [place, place], color=LEVELS[now], lw=3.2, solid_capstyle="butt", zorder=3
+                )
+    axes.axvline(horizon, color=MUTED, lw=0.8, ls=(0, (4, 3)))
+    axes.axvline(0, color=INK, lw=1.2)
+    axes.set_ylim(-1, len(lives) + 0.6)
+    axes.set_xlim(_reach(lives, horizon), -0.01 * _reach(lives, horizon))
+    axes.text(horizon, len(lives) + 0.1, f"{horizon:g} left ", color=MUTED, fontsize=9, ha="right", va="center")
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(f"{unit} before the failure")
+    axes.set_ylabel("one line a machine")
+
+
+def _reach(lives: Sequence[tuple[np.ndarray, np.ndarray]], horizon: float) -> float:
+    """How far back to show: four horizons, or to the first alarm."""
+    first = [to_end[np.argmax(level > 0)] for to_end, level in lives if (level > 0).any()]
+    longest = max(float(to_end[0]) for to_end, _ in lives)
+    return min(max([4 * horizon, *(1.05 * float(f) for f in first)]), longest)

@@ -1,0 +1,118 @@
+"""The verdict of a report: four questions a maintenance engineer asks, each answered with a figure and a judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from training.alarm_history import Tally
+from training.figure_table import Figures
+from training.wording import UNKNOWN, count, number, percent
+
+GUESSES = {"rul.null.age": "judging by age alone", "rul.null.mean": "always saying the average"}
+LITTLE = 0.75  # an error above this share of a guess's is little better than the guess
+ALMOST = 0.05  # a coverage this much below the promise is still fair, given few test machines
+NEARLY_ALL, MOST = 0.9, 0.6  # shares of failures announced
+SOUND, GAPS = 0.98, 0.8  # shares of values that are usable
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One answer at a glance. `mark`: good, fair, poor or none (could not be judged)."""
+
+    question: str
+    answer: str
+    detail: str
+    mark: str = "none"
+    verdict: str = ""
+
+
+def off(figures: Figures, mean_error: float | None, unit: str) -> Tile:
+    """How far off the remaining life is, at the scored rows."""
+    question, rmse = "How far off is the remaining life?", figures.get("rul.rmse")
+    if rmse is None or mean_error is None:
+        return Tile(question, UNKNOWN, f"Could not be checked: {figures.reason('rul.rmse')}.")
+    guesses = [(value, words) for name, words in GUESSES.items() if (value := figures.get(name)) is not None]
+    lives = count(int(figures.get("n.lives_scored") or 0), "held-out life", "held-out lives")
+    detail = f"on average over {lives}. RMSE {number(rmse)}"
+    if not guesses:
+        return Tile(question, f"{number(mean_error)} {unit}", detail + ".")
+    detail += f"; guesses reach {', '.join(f'{number(value)} {words}' for value, words in guesses)}."
+    null, guess = min(guesses)
+    if rmse >= null:
+        mark, verdict = "poor", f"no better than {guess}"
+    elif rmse >= LITTLE * null:
+        mark, verdict = "fair", f"little better than {guess}"
+    else:
+        mark, verdict = "good", f"{null / rmse:.1f} times closer than {guess}"
+    return Tile(question, f"{number(mean_error)} {unit}", detail, mark, verdict)
+
+
+def holds(figures: Figures, level: float, unit: str, cap: float) -> Tile:
+    """How often the truth lies in the interval."""
+    question = f"How often does the {percent(level)} interval hold?"
+    coverage = figures.get("rul.all_rows.coverage")
+    if coverage is None:
+        return Tile(question, UNKNOWN, f"Could not be checked: {figures.reason('rul.all_rows.coverage')}.")
+    width, is_open = (figures.get(f"rul.all_rows.{name}") for name in ("width", "open"))
+    detail = f"of the time, machines counted equally. It is {number(width)} {unit} wide on average; "
+    detail += f"{percent(is_open)} of the time it is open at the top: “more than {cap:g}”."
+    if coverage >= level:
+        mark, verdict = "good", "keeps its promise"
+    elif coverage >= level - ALMOST:
+        mark, verdict = "fair", "a little too narrow"
+    else:
+        mark, verdict = "poor", "too narrow"
+    return Tile(question, percent(coverage), detail, mark, verdict)
+
+
+def announced(tally: Tally | None, unit: str, rate: str) -> Tile:
+    """Whether alarms come before failures; `rate` says how often they come for nothing."""
+    question = "Are failures announced by an alarm?"
+    if tally is None:
+        return Tile(question, "no alarms", "The class declares none.")
+    if not tally.due:
+        return Tile(question, UNKNOWN, f"No held-out record comes near a failure. {rate}")
+    seen = len(tally.warnings)
+    detail = f"failures had an alarm of level {tally.level} or higher before them"
+    detail += f", in the median {number(median(tally.warnings))} {unit} before. " if seen else ". "
+    share = seen / tally.due
+    mark = "good" if share >= NEARLY_ALL else "fair" if share >= MOST else "poor"
+    verdict = {"good": "nearly all", "fair": "most, not all", "poor": "too few"}[mark] if share < 1 else "all of them"
+    return Tile(question, f"{seen} of {tally.due}", detail + rate, mark, verdict)
+
+
+def usable(quality: Mapping[str, Any]) -> Tile:
+    """Share of values received and within the declared range."""
+    question, channels = "How much of the data is usable?", quality["channels"].values()
+    expected = sum(channel["received"] + channel["missing"] for channel in channels)
+    good = sum(channel["received"] - channel["out_of_range"] for channel in channels)
+    if not expected:
+        return Tile(question, UNKNOWN, "No value was received.")
+    machines, observations = count(quality["assets"], "machine"), count(quality["observations"], "observation")
+    detail = f"of the values from {machines} ({observations}). The rest is missing or outside the declared range."
+    share = good / expected
+    mark, verdict = ("good", "sound") if share >= SOUND else ("fair", "gaps") if share >= GAPS else ("poor", "thin")
+    return Tile(question, percent(share), detail, mark, verdict)
+
+
+def headline(tiles: Sequence[Tile], machines: str) -> str:
+    """Whether to plan by it. `tiles` are off, holds, announced; `machines` says how many were held out."""
+    life, interval, alarm = tiles[:3]
+    if life.mark == "none" and life.answer == UNKNOWN:
+        return f"Not proven yet. {life.detail}"
+    if life.mark == "poor":
+        return f"Do not plan by it yet: on {machines} it had never seen, its remaining life was {life.verdict}."
+    facts = f"on {machines} it had never seen, the remaining life was {life.answer} off on average"
+    if interval.mark == "poor":
+        return f"Do not rely on its interval: {facts}, but the interval held only {interval.answer} of the time."
+    doubts = [tile.verdict for tile in (life, interval) if tile.mark == "fair"]
+    if alarm.mark in ("fair", "poor"):
+        doubts.append(f"alarms announced {alarm.answer} failures")
+    facts += f" and the interval held {interval.answer} of the time" if interval.mark != "none" else ""
+    if doubts:
+        return f"Use it with care ({'; '.join(doubts)}): {facts}."
+    facts += f"; alarms announced {alarm.answer} failures" if alarm.mark == "good" else ""
+    return f"It has proven itself: {facts}."
