@@ -129,7 +129,7 @@ def family_rows(figures: Figures, cross: Mapping[str, Any]) -> list[dict[str, An
 
 
 def plus_minus(se: float | None) -> str:
-    return "" if se is None or se != se else f" ± {number(se)}"
+    return "" if se is None or se != se else f" ± {number(se, 2)}"
 
 
 def whole(value: float) -> str:

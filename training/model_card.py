@@ -11,7 +11,7 @@ import pandas as pd
 from data.quality import moment
 from edge_runtime.manifest import Manifest
 from training.evidence import Evidence
-from training.wording import UNKNOWN, count, number
+from training.wording import UNKNOWN, count, every, number
 
 Facts = list[tuple[str, str]]
 ENDS = {"failure": "ended in failure", "repair": "in a repair", "censored": "still running at the end of the record"}
@@ -34,7 +34,7 @@ def learnt_from(evidence: Evidence, unit: str) -> Facts:
     told = [
         ("Machines", f"{quality['assets']:,}, of them {held_out:,} held out for the test, {drawn}"),
         ("Lives", f"{len(lives):,}: {ends}"),
-        ("Observations", f"{quality['observations']:,}, one every {cls.time.interval:g} {cls.time.unit}"),
+        ("Observations", f"{quality['observations']:,}, one {every(cls.time.interval, cls.time.unit)}"),
     ]
     lengths = [
         (life.end - life.begin) / 1e9 / cls.time_units_per_life_unit
@@ -104,7 +104,7 @@ def exported(manifest: Manifest) -> Facts:
         ("Code", origin.commit or UNKNOWN),
         ("Data", f"sha256 {origin.data_hash or UNKNOWN}"),
         ("Age of a machine", AGES[contract.life.age]),
-        ("New prognosis", f"every {contract.time.tick:g} {contract.time.unit}; state of {state}"),
+        ("New prognosis", f"{every(contract.time.tick, contract.time.unit)}; state of {state}"),
         ("Health", contract.health),
     ]
     for family, about in manifest.models.items():

@@ -68,7 +68,7 @@ def remaining_life(axes: Axes, scored: pd.DataFrame, cap: float, unit: str) -> N
     most = max(cap, float(scored.true_rul.max())) * 1.04
     if most > cap * 1.1:
         axes.axvspan(cap, most, color="#f3f5f7", lw=0)
-        axes.text((cap + most) / 2, cap * 0.03, f"over {cap:g}: not told apart", ha="center", color=MUTED, fontsize=9)
+        axes.text(most * 0.99, cap * 0.02, f"over {cap:g}:\nnot told apart", ha="right", color=MUTED, fontsize=9)
     axes.plot([0, cap, most], [0, cap, cap], color=INK, lw=1, zorder=2)
     for inside, colour, marker in ((True, SAID, "o"), (False, MISSED, "D")):
         own = scored[scored.inside == inside]
@@ -77,9 +77,7 @@ def remaining_life(axes: Axes, scored: pd.DataFrame, cap: float, unit: str) -> N
     axes.set(xlim=(0, most), ylim=(0, cap * 1.06))
     axes.set_xlabel(f"true remaining life ({unit})")
     axes.set_ylabel(f"predicted remaining life ({unit})")
-    # Lies along the diagonal whatever the scales of the two axes.
-    on_line = {"rotation": 45, "transform_rotates_text": True, "rotation_mode": "anchor", "ha": "center"}
-    axes.text(cap * 0.3, cap * 0.33, "exactly right", color=INK, fontsize=9, **on_line)
+    axes.text(most, cap * 1.01, "exactly right", color=INK, fontsize=9, ha="right", va="bottom")
 
 
 @svg(3.6, 2.6)
@@ -117,7 +115,9 @@ def reliability(axes: Axes, bins: pd.DataFrame, horizon: str) -> None:
         axis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel(f"predicted probability of failing within {horizon}")
     axes.set_ylabel("share that did")
-    axes.text(0.62, 0.55, "exactly right", color=INK, fontsize=9)
+    # Along the diagonal, whatever the shape of the axes.
+    on_line: dict[str, Any] = {"rotation": 45, "transform_rotates_text": True, "rotation_mode": "anchor"}
+    axes.text(0.04, 0.07, "exactly right", color=INK, fontsize=9, va="bottom", **on_line)
 
 
 @svg(5.6, 3.6)
@@ -135,33 +135,35 @@ def drivers(axes: Axes, names: Sequence[str], shares: np.ndarray) -> None:
     axes.grid(False)
 
 
-@svg(7.2, 4.0)
+@svg(6.2, 4.0)
 def alarms(axes: Axes, lives: Sequence[tuple[np.ndarray, np.ndarray]], horizon: float, unit: str) -> None:
     """A line a life, (to_end f64[T], level [T]) each, from its first to its last observation, coloured by level."""
+    reach = _reach(lives, horizon)
     for place, (to_end, level) in enumerate(lives):
-        axes.plot([to_end[0], to_end[-1]], [place, place], color=WATCHED, lw=1.2, solid_capstyle="butt", zorder=2)
-        changes = np.flatnonzero(np.diff(level)) + 1
-        for part in np.split(np.arange(len(level)), changes):
-            now = int(level[part[0]])
-            if now:
-                stop = to_end[min(part[-1] + 1, len(to_end) - 1)]
-                axes.plot(
-                    [to_end[part[0]], stop], [place, place], color=LEVELS[now], lw=3.2, solid_capstyle="butt", zorder=3
-                )
+        axes.plot([to_end[0], to_end[-1]], [place, place], color=WATCHED, lw=1.2, solid_capstyle="butt")
+        for first, stop in _runs(level):
+            if level[first]:
+                until = min(to_end[min(stop, len(to_end) - 1)], to_end[first] - reach / 200)  # a short one is seen too
+                axes.plot([to_end[first], until], [place, place], color=LEVELS[level[first]], lw=3.2, zorder=3,
+                          solid_capstyle="butt")  # fmt: skip
     axes.axvline(horizon, color=MUTED, lw=0.8, ls=(0, (4, 3)))
     axes.axvline(0, color=INK, lw=1.2)
-    axes.set_ylim(-1, len(lives) + 0.6)
-    axes.set_xlim(_reach(lives, horizon), -0.01 * _reach(lives, horizon))
+    axes.set(xlim=(reach, -0.01 * reach), ylim=(-1, len(lives) + 0.6), yticks=[])
     axes.text(horizon, len(lives) + 0.1, f"{horizon:g} left ", color=MUTED, fontsize=9, ha="right", va="center")
-    axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(f"{unit} before the failure")
     axes.set_ylabel("one line a machine")
 
 
+def _runs(level: np.ndarray) -> list[tuple[int, int]]:
+    """(first, past the last) of each stretch of one level."""
+    edges = np.flatnonzero(np.diff(level, prepend=-1, append=-1))
+    return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+
+
 def _reach(lives: Sequence[tuple[np.ndarray, np.ndarray]], horizon: float) -> float:
-    """How far back to show: four horizons, or to the first alarm."""
+    """How far back to show: four horizons, or to just before the first alarm."""
     first = [to_end[np.argmax(level > 0)] for to_end, level in lives if (level > 0).any()]
     longest = max(float(to_end[0]) for to_end, _ in lives)
     return min(max([4 * horizon, *(1.05 * float(f) for f in first)]), longest)

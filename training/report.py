@@ -27,7 +27,7 @@ from training.wording import LIFE_UNITS, count, number, percent, seen
 
 TEMPLATE = "report.html.j2"
 DRIVERS = 12  # channels shown
-LINES = 40  # lives in the plot of alarms
+LINES, OTHER_LINES = 40, 20  # lives in the plot of alarms: that came close to a failure, and other ones with an alarm
 # False alarms are counted per this much watched time: time units, and what people call it.
 EXPOSURE = {"s": (30 * 86400.0, "machine-month"), "cycle": (1000.0, "1,000 cycles")}
 
@@ -127,17 +127,19 @@ def rate(evidence: Evidence, counted: Tally) -> float | None:
 def false_alarms(evidence: Evidence, counted: Tally | None) -> str:
     if counted is None:
         return ""
-    often = rate(evidence, counted)
-    per = f": {number(often)} per {EXPOSURE[evidence.asset_class.time.unit][1]}" if often is not None else ""
-    return f"{count(counted.false_alarms, 'false alarm')}{per}."
+    if not counted.false_alarms:
+        return f"No false alarm in {number(counted.far)} {LIFE_UNITS[evidence.asset_class.life.unit]} watched."
+    often = number(rate(evidence, counted))
+    return f"{count(counted.false_alarms, 'false alarm')}: {often} per {EXPOSURE[evidence.asset_class.time.unit][1]}."
 
 
 def alarms(evidence: Evidence, tallies: list[Tally], unit: str) -> dict[str, Any]:
     known = [life for life in evidence.watched.lives if life.failed and len(life.to_end) > 1]
-    closest = sorted(known, key=lambda life: (life.to_end[-1] > evidence.horizon, -len(life.to_end), life.asset))
-    shown = [(life.to_end, life.level) for life in closest[:LINES]][::-1]
-    due = tallies[0].due if tallies else 0
-    cut = sum(life.failed and 0 < life.to_end[-1] <= evidence.horizon for life in evidence.watched.lives)
+    due = [life for life in known if life.to_end[-1] <= evidence.horizon]
+    others = [life for life in known if life.to_end[-1] > evidence.horizon and life.level.any()]
+    shown = sorted([*due[:LINES], *others[:OTHER_LINES]], key=lambda life: (-life.to_end[-1], life.asset))
+    lines = [(life.to_end, life.level) for life in shown]
+    tick = evidence.asset_class.time.tick / evidence.asset_class.time_units_per_life_unit
     return {
         "alarms": [(name, alarm, condition(alarm)) for name, alarm in evidence.asset_class.alarms.items()],
         "tallies": [
@@ -150,11 +152,12 @@ def alarms(evidence: Evidence, tallies: list[Tally], unit: str) -> dict[str, Any
             for each in tallies
         ],
         "exposure": EXPOSURE[evidence.asset_class.time.unit][1],
-        "timeline": plots.alarms(shown, evidence.horizon, unit, height=1.1 + 0.085 * len(shown)) if shown else None,
-        "timeline_shown": len(shown),
-        "timeline_of": len(known),
-        "due": due,
-        "due_cut": cut,
+        "timeline": plots.alarms(lines, evidence.horizon, unit, height=1.1 + 0.1 * len(lines)) if lines else None,
+        "timeline_due": len(due[:LINES]),
+        "timeline_others": len(others[:OTHER_LINES]),
+        "others": len(others),
+        "due": len(due),
+        "due_cut": sum(life.to_end[-1] > tick for life in due),
     }
 
 

@@ -38,7 +38,7 @@ def off(figures: Figures, mean_error: float | None, unit: str) -> Tile:
     lives = count(int(figures.get("n.lives_scored") or 0), "held-out life", "held-out lives")
     detail = f"on average over {lives}. RMSE {number(rmse)}"
     if not guesses:
-        return Tile(question, f"{number(mean_error)} {unit}", detail + ".")
+        return Tile(question, f"{number(mean_error, 2)} {unit}", detail + ".")
     detail += f"; guesses reach {', '.join(f'{number(value)} {words}' for value, words in guesses)}."
     null, guess = min(guesses)
     if rmse >= null:
@@ -47,7 +47,7 @@ def off(figures: Figures, mean_error: float | None, unit: str) -> Tile:
         mark, verdict = "fair", f"little better than {guess}"
     else:
         mark, verdict = "good", f"{null / rmse:.1f} times closer than {guess}"
-    return Tile(question, f"{number(mean_error)} {unit}", detail, mark, verdict)
+    return Tile(question, f"{number(mean_error, 2)} {unit}", detail, mark, verdict)
 
 
 def holds(figures: Figures, level: float, unit: str, cap: float) -> Tile:

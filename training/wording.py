@@ -6,16 +6,15 @@ LIFE_UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days", "cycl
 UNKNOWN = "not known"
 
 
-def number(value: float | None) -> str:
-    """Three digits or so.
+def number(value: float | None, digits: int = 3) -> str:
+    """So many digits, whole numbers in full.
 
-    >>> number(1234.5), number(10.06), number(0.00296), number(None)
-    ('1,234', '10.1', '0.00296', 'not known')
+    >>> number(1234.5), number(10.06), number(30.0), number(0.00296), number(None)
+    ('1,234', '10.1', '30', '0.00296', 'not known')
     """
     if value is None:
         return UNKNOWN
-    size = abs(value)
-    return f"{value:,.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.{digits}g}"
 
 
 def percent(value: float | None) -> str:
@@ -37,6 +36,19 @@ def count(n: int, one: str, many: str | None = None) -> str:
     ('1 machine', '1,200 machines', '2 lives')
     """
     return f"{n:,} {one if n == 1 else many or one + 's'}"
+
+
+def every(interval: float, unit: str) -> str:
+    """How often, from an interval in the class's time unit.
+
+    >>> every(1200, "s"), every(14400, "s"), every(1, "s"), every(1, "cycle"), every(86400, "s")
+    ('every 20 min', 'every 4 h', 'every s', 'every cycle', 'every d')
+    """
+    if unit == "s":
+        larger = [(size, name) for size, name in ((86400, "d"), (3600, "h"), (60, "min")) if interval >= size]
+        size, unit = larger[0] if larger else (1, "s")
+        interval /= size
+    return f"every {unit}" if interval == 1 else f"every {interval:g} {unit}"
 
 
 def seen(value: float | str) -> str:
