@@ -40,6 +40,18 @@ def matmul(a: Array, b: Float32) -> Array:
     return ndx.asarray(op.matmul(a.unwrap_spox(), op.const(b)))
 
 
+def combine(weights: Array, rows: Float32) -> Array:
+    """[B,S]: the sum over q of weights[B,q] · rows[q,S], the same to the last bit whatever the batch.
+
+    A matrix product or a reduction is not: onnxruntime adds up in another order for one row than for many. Where the
+    result is subtracted from a number close to it, that last bit decides on which side of a tree's split a row falls.
+    """
+    total = weights[:, :1] * constant(weights, rows[:1])
+    for q in range(1, len(rows)):
+        total = total + weights[:, q : q + 1] * constant(weights, rows[q : q + 1])
+    return total
+
+
 def split(x: Array, sizes: Sequence[int]) -> list[Array]:
     """`x` cut along its last axis into pieces of the given sizes."""
     if len(sizes) == 1:

@@ -7,7 +7,7 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from features.array import Array, constant, matmul, namespace, row_any, row_max
+from features.array import Array, combine, constant, matmul, namespace, row_any, row_max
 from features.parameters import Parameters
 
 
@@ -52,7 +52,7 @@ class Normalisation:
         if len(p.centres) == 1:
             offset = (c - constant(values, p.centres)) / constant(values, p.half_widths)
             if p.degree:
-                expected = matmul(polynomial(offset, p.degree), p.expected)
+                expected = combine(polynomial(offset, p.degree), p.expected)
             else:
                 expected = constant(values, p.expected)
             spread = constant(values, p.spread)

@@ -49,8 +49,13 @@ class Part:
         return Parameters.load(self.folder / "parameters.npz")
 
     def columns(self, head: str) -> list[int]:
-        """Columns that a head may use: all for `aged`, the free ones for `free`."""
-        return list(range(len(self.names) if head == "aged" else self.free_of_age))
+        """Columns that a head's trees may use: all for `aged`, the free ones for `free`.
+
+        The step length is for the recurrent cell alone: with regular steps it is log(1), whose last bit depends on how
+        onnxruntime's vector code meets it, and a tree would split right there.
+        """
+        names = self.names if head == "aged" else self.names[: self.free_of_age]
+        return [i for i, name in enumerate(names) if name != "clock.log_step"]
 
 
 @dataclass(frozen=True)

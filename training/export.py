@@ -96,7 +96,7 @@ def _settings(cls: AssetClass) -> list[dict[str, Any]]:
 
 def tolerances(cls: AssetClass, outputs: list[str]) -> dict[str, float]:
     """Largest difference in the self-test, by output: what another onnxruntime or processor may round otherwise."""
-    life = max(parity.LIFE_TOLERANCE, 1e-5 * cls.labels.cap)
+    life = parity.life_tolerance(cls.labels.cap)
     by_name = {name: life for name in ("rul", "rul_lower", "rul_upper", "rul_model")}
     by_name |= {"alarm": 0.0, "tick": 0.0, "quality": 0.0, "contribution": 1e-4, "state_out": 1e-4}
     by_name |= {f"{name}.features": 1e-3 for name in cls.waveforms}
@@ -107,7 +107,8 @@ def prove(graph: bytes, twin: Twin, dataset: Dataset, whole: History) -> Parity:
     """Parity on all held-out machines together; then one alone, 7, and 1,000 (repeated under other names), shuffled."""
     native = pd.read_parquet(paths.artifact(dataset.fleet, "predictions.parquet"))
     features = dataset.part(FINAL).table[dataset.test.index]
-    made = parity.compare(parity.stream(graph, whole), native, twin.trees, features)
+    cap = twin.calibration.cap
+    made = parity.compare(parity.stream(graph, whole), native, twin.trees, features, cap)
     place = {key: i for i, key in enumerate(zip(native.asset, native.row, strict=True))}
     rng = np.random.default_rng(0)
     for batch in BATCHES:
@@ -115,7 +116,7 @@ def prove(graph: bytes, twin: Twin, dataset: Dataset, whole: History) -> Parity:
         streamed = parity.stream(graph, repeated(whole, [whole.assets[order[i % len(order)]] for i in range(batch)]))
         streamed["asset"] = streamed.asset.str.rpartition("--")[0]
         rows = [place[key] for key in zip(streamed.asset, streamed.row, strict=True)]
-        parity.compare(streamed, native.iloc[rows].reset_index(drop=True), twin.trees, features[rows])
+        parity.compare(streamed, native.iloc[rows].reset_index(drop=True), twin.trees, features[rows], cap)
     return made
 
 

@@ -75,7 +75,7 @@ def view(evidence: Evidence) -> dict[str, Any]:
         "findings": model_card.findings(evidence.quality),
         "rows": rows(figures, next(iter(evidence.cross.values())), unit, evidence.cap),
         "families": family_rows(figures, evidence.cross),
-        "heads": [HEADS[head] for head in evidence.cross],
+        "heads": [f"{HEADS[head]}: weight" if len(evidence.cross) > 1 else "weight" for head in evidence.cross],
         "exported": model_card.exported(evidence.manifest),
     }
 
