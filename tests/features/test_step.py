@@ -9,7 +9,17 @@ from hypothesis.extra.numpy import arrays
 from edge_runtime.contract.event import Event
 from edge_runtime.contract.quality import Quality
 from features.step import FeatureStep, sensor_names
-from tests.features.machines import CLASSES, FORMULAS, NOMINAL, SENSOR, advance, asset_class, parameters, step_of, stream
+from tests.features.machines import (
+    CLASSES,
+    FORMULAS,
+    NOMINAL,
+    SENSOR,
+    advance,
+    asset_class,
+    parameters,
+    step_of,
+    stream,
+)
 
 SEEDS = st.integers(0, 2**32 - 1)
 ANYTHING = st.floats(width=32)  # NaN and the infinities too
