@@ -35,12 +35,12 @@ class Figures:
 
 @dataclass(frozen=True)
 class Row:
-    """One figure in words. `beat`: what it must be measured against; `cross`: the same, cross-validated."""
+    """One figure in words. `to_beat`: what it must be measured against; `cross`: the same, cross-validated."""
 
     name: str  # in metrics.json
     what: str
     value: str
-    beat: str = ""
+    to_beat: str = ""
     cross: str = ""
     note: str = ""
 
@@ -48,23 +48,31 @@ class Row:
 def rows(figures: Figures, cross: Mapping[str, Any], unit: str, cap: float) -> list[Row]:
     """All figures but those of the families; `cross` is one head of cross_validation.json."""
 
-    def row(name: str, what: str, form: Any = number, beat: str = "", cross: str = "", note: str = "") -> Row:
+    def row(name: str, what: str, form: Any = number, to_beat: str = "", cross: str = "", note: str = "") -> Row:
         value = figures.get(name)
         if value is None:
-            return Row(name, what, UNKNOWN, beat, cross, figures.reason(name))
-        return Row(name, what, form(value), beat, cross, note)
+            return Row(name, what, UNKNOWN, to_beat, cross, figures.reason(name))
+        return Row(name, what, form(value), to_beat, cross, note)
 
     def life(value: float | None) -> str:
         return UNKNOWN if value is None else f"{number(value)} {unit}"
 
+    def beat(name: str, words: str) -> str:
+        value = figures.get(name)
+        return f"{number(value)} {words}" if value is not None else f"{words}: {UNKNOWN}, {figures.reason(name)}"
+
     interval = cross["interval"]
     horizon = number(figures.get("failure.horizon"))
-    age, mean = (number(figures.get(f"rul.null.{name}")) for name in ("age", "mean"))
-    guesses = f"{age} from age alone; {mean} always saying the average"
-    base, prior = (number(figures.get(f"failure.{name}")) for name in ("null_pr_auc", "null_brier"))
+    guesses = f"{beat('rul.null.age', 'from age alone')}; {beat('rul.null.mean', 'always saying the average')}"
     once, every = "each held-out life once, at a moment fixed beforehand", "every moment after warm-up"
     return [
-        row("rul.rmse", "Error of the remaining life (RMSE)", life, guesses, note=f"{once}; truth capped at {cap:g}"),
+        row(
+            "rul.rmse",
+            "Error of the remaining life (RMSE)",
+            life,
+            guesses,
+            note=f"{once}; truth capped at {cap:g}",
+        ),
         row("rul.rmse_uncapped", "… against the uncapped truth", life, note=f"the twin never predicts above {cap:g}"),
         row("rul.nasa_score", "NASA score", note="sum over lives, late predictions cost more; lower is better"),
         row("rul.nasa_score_uncapped", "… against the uncapped truth"),
@@ -88,13 +96,13 @@ def rows(figures: Figures, cross: Mapping[str, Any], unit: str, cap: float) -> l
         row(
             "failure.pr_auc",
             f"Ranking of failures within {horizon} {unit} (PR-AUC)",
-            beat=f"{base} by chance",
+            to_beat=beat("failure.null_pr_auc", "by chance"),
             note="1 is perfect; higher is better",
         ),
         row(
             "failure.brier",
             "Error of the failure probability (Brier)",
-            beat=f"{prior} always saying the average",
+            to_beat=beat("failure.null_brier", "always saying the average"),
             note="0 is perfect; lower is better",
         ),
         row("n.machines", "Machines held out", whole),

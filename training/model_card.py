@@ -117,9 +117,12 @@ def plain(value: Any) -> str:
     """
     >>> plain({"aged": 0.5, "free": 0.25}), plain(["t24", "t30"]), plain(1200)
     ('aged 0.5, free 0.25', 't24, t30', '1,200')
+    >>> plain(["'t2' does not vary", "'p2' does not vary"])
+    "'t2' does not vary; 'p2' does not vary"
     """
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {plain(each)}" for key, each in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(plain(each) for each in value)
+        parts = [plain(each) for each in value]
+        return ("; " if any(" " in part for part in parts) else ", ").join(parts)
     return f"{value:,}" if isinstance(value, int) else str(value)

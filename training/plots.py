@@ -17,6 +17,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from training.wording import percent
+
 INK, MUTED, GRID = "#1f2933", "#5b6770", "#dfe3e8"
 SAID, BAND, MISSED = "#0b5cad", "#b9d5f0", "#c2410c"
 LEVELS = {1: "#f0b429", 2: "#de6b0b", 3: "#a30f2d"}
@@ -65,15 +67,16 @@ def svg(width: float, height: float) -> Callable[[Callable[..., None]], Callable
 @svg(5.6, 4.4)
 def remaining_life(axes: Axes, scored: pd.DataFrame, cap: float, unit: str) -> None:
     """Predicted against true remaining life; `scored` has true_rul, rul, rul_lower, rul_upper and inside (bool)."""
-    most = max(cap, float(scored.true_rul.max())) * 1.04
+    most = max(cap, min(float(scored.true_rul.max()), 1.25 * cap)) * 1.04
+    true = np.minimum(scored.true_rul, most * 0.99)  # what lies far beyond the cap is drawn at the edge
     if most > cap * 1.1:
         axes.axvspan(cap, most, color="#f3f5f7", lw=0)
-        axes.text(most * 0.99, cap * 0.02, f"over {cap:g}:\nnot told apart", ha="right", color=MUTED, fontsize=9)
+        axes.text(most * 0.99, cap * 0.02, f"over {cap:g}:\nnot told\napart", ha="right", color=MUTED, fontsize=9)
     axes.plot([0, cap, most], [0, cap, cap], color=INK, lw=1, zorder=2)
     for inside, colour, marker in ((True, SAID, "o"), (False, MISSED, "D")):
         own = scored[scored.inside == inside]
-        axes.vlines(own.true_rul, own.rul_lower, np.minimum(own.rul_upper, cap), color=colour, lw=1, alpha=0.35)
-        axes.plot(own.true_rul, own.rul, marker, color=colour, ms=4 if inside else 5, mec="white", mew=0.5)
+        axes.vlines(true[own.index], own.rul_lower, np.minimum(own.rul_upper, cap), color=colour, lw=1, alpha=0.35)
+        axes.plot(true[own.index], own.rul, marker, color=colour, ms=4 if inside else 5, mec="white", mew=0.5)
     axes.set(xlim=(0, most), ylim=(0, cap * 1.06))
     axes.set_xlabel(f"true remaining life ({unit})")
     axes.set_ylabel(f"predicted remaining life ({unit})")
@@ -126,7 +129,7 @@ def drivers(axes: Axes, names: Sequence[str], shares: np.ndarray) -> None:
     places = np.arange(len(names))[::-1]
     axes.barh(places, shares, color=SAID, height=0.68)
     for place, share in zip(places, shares, strict=True):
-        axes.text(share, place, f" {share:.0%}", va="center", color=INK, fontsize=9)
+        axes.text(share, place, f" {percent(share)}", va="center", color=INK, fontsize=9)
     axes.set_yticks(places, names)
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.set_xticks([])

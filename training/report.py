@@ -8,6 +8,7 @@ Writes artifacts/<fleet>/report.html and artifacts/<fleet>/plots/*.csv; the same
 from __future__ import annotations
 
 import argparse
+import textwrap
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,7 +27,7 @@ from training.figure_table import HEADS, family_rows, rows
 from training.wording import LIFE_UNITS, count, number, percent, seen
 
 TEMPLATE = "report.html.j2"
-DRIVERS = 12  # channels shown
+DRIVERS, LEAST = 12, 0.005  # channels shown, at most, and the share that is worth showing
 LINES, OTHER_LINES = 40, 20  # lives in the plot of alarms: that came close to a failure, and other ones with an alarm
 # False alarms are counted per this much watched time: time units, and what people call it.
 EXPOSURE = {"s": (30 * 86400.0, "machine-month"), "cycle": (1000.0, "1,000 cycles")}
@@ -58,13 +59,15 @@ def view(evidence: Evidence) -> dict[str, Any]:
         verdict.announced(headline_tally(tallies), unit, false_alarms(evidence, headline_tally(tallies))),
         verdict.usable(evidence.quality),
     ]
+    few = int(figures.get("n.lives_scored") or 0) < verdict.FEW
     machines = count(int(figures.get("n.machines") or 0), f"{'simulated ' * cls.simulated}machine")
     return {
         "cls": cls,
         "manifest": evidence.manifest,
         "unit": unit,
         "level": level,
-        "headline": verdict.headline(tiles, machines),
+        "headline": verdict.headline(tiles, machines, few),
+        "few": few,
         "tiles": tiles,
         **remaining_life(evidence, unit),
         **failure(evidence, unit),
@@ -183,14 +186,11 @@ def drivers(evidence: Evidence) -> dict[str, Any]:
     if mean is None or not mean.sum():
         return {"drivers": None, "driver_names": []}
     shares = mean / mean.sum()
-    largest = [i for i in np.argsort(-shares, kind="stable")[:DRIVERS] if shares[i] > 0]
+    largest = [i for i in np.argsort(-shares, kind="stable")[:DRIVERS] if shares[i] >= LEAST]
     names = [cls.channels[cls.scalars[i]].quantity for i in largest]
-    svg = plots.drivers([_short(name) for name in names], shares[largest], height=0.5 + 0.27 * len(largest))
+    labels = [textwrap.fill(name, 34, max_lines=2, placeholder=" …") for name in names]
+    svg = plots.drivers(labels, shares[largest], height=0.5 + 0.3 * len(largest))
     return {"drivers": svg, "driver_names": list(zip(names, shares[largest].tolist(), strict=True))}
-
-
-def _short(text: str, most: int = 34) -> str:
-    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
 def tables(evidence: Evidence) -> dict[str, pd.DataFrame]:

@@ -16,6 +16,7 @@ LITTLE = 0.75  # an error above this share of a guess's is little better than th
 ALMOST = 0.05  # a coverage this much below the promise is still fair, given few test machines
 NEARLY_ALL, MOST = 0.9, 0.6  # shares of failures announced
 SOUND, GAPS = 0.98, 0.8  # shares of values that are usable
+FEW = 30  # fewer lives scored prove little
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def off(figures: Figures, mean_error: float | None, unit: str) -> Tile:
     detail = f"on average over {lives}. RMSE {number(rmse)}"
     if not guesses:
         return Tile(question, f"{number(mean_error, 2)} {unit}", detail + ".")
-    detail += f"; guesses reach {', '.join(f'{number(value)} {words}' for value, words in guesses)}."
+    detail += f"; without sensors {', '.join(f'{number(value)} {words}' for value, words in guesses)}."
     null, guess = min(guesses)
     if rmse >= null:
         mark, verdict = "poor", f"no better than {guess}"
@@ -98,8 +99,8 @@ def usable(quality: Mapping[str, Any]) -> Tile:
     return Tile(question, percent(share), detail, mark, verdict)
 
 
-def headline(tiles: Sequence[Tile], machines: str) -> str:
-    """Whether to plan by it. `tiles` are off, holds, announced; `machines` says how many were held out."""
+def headline(tiles: Sequence[Tile], machines: str, few: bool = False) -> str:
+    """Whether to plan by it. `tiles` are off, holds, announced; `machines` says who was held out; `few`: little proof."""
     life, interval, alarm = tiles[:3]
     if life.mark == "none" and life.answer == UNKNOWN:
         return f"Not proven yet. {life.detail}"
@@ -115,4 +116,4 @@ def headline(tiles: Sequence[Tile], machines: str) -> str:
     if doubts:
         return f"Use it with care ({'; '.join(doubts)}): {facts}."
     facts += f"; alarms announced {alarm.answer} failures" if alarm.mark == "good" else ""
-    return f"It has proven itself: {facts}."
+    return f"{'So far it holds up' if few else 'It has proven itself'}: {facts}."

@@ -9,12 +9,12 @@ UNKNOWN = "not known"
 def number(value: float | None, digits: int = 3) -> str:
     """So many digits, whole numbers in full.
 
-    >>> number(1234.5), number(10.06), number(30.0), number(0.00296), number(None)
-    ('1,234', '10.1', '30', '0.00296', 'not known')
+    >>> number(1234.5), number(10.06), number(30.0), number(0.00296), number(2.55e33), number(None)
+    ('1,234', '10.1', '30', '0.00296', '2.55e+33', 'not known')
     """
     if value is None:
         return UNKNOWN
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.{digits}g}"
+    return f"{value:,.0f}" if 100 <= abs(value) < 1e9 else f"{value:.{digits}g}"
 
 
 def percent(value: float | None) -> str:
