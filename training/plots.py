@@ -23,6 +23,7 @@ INK, MUTED, GRID = "#1f2933", "#5b6770", "#dfe3e8"
 SAID, BAND, MISSED = "#0b5cad", "#b9d5f0", "#c2410c"
 LEVELS = {1: "#f0b429", 2: "#de6b0b", 3: "#a30f2d"}
 WATCHED = "#d3d9df"
+EDGE = 1.25  # of the cap: true lives beyond are drawn there
 POINTS = 400  # of a curve: more than a plot can show
 
 STYLE = {
@@ -67,7 +68,7 @@ def svg(width: float, height: float) -> Callable[[Callable[..., None]], Callable
 @svg(5.6, 4.4)
 def remaining_life(axes: Axes, scored: pd.DataFrame, cap: float, unit: str) -> None:
     """Predicted against true remaining life; `scored` has true_rul, rul, rul_lower, rul_upper and inside (bool)."""
-    most = max(cap, min(float(scored.true_rul.max()), 1.25 * cap)) * 1.04
+    most = max(cap, min(float(scored.true_rul.max()), EDGE * cap)) * 1.04
     true = np.minimum(scored.true_rul, most * 0.99)  # what lies far beyond the cap is drawn at the edge
     if most > cap * 1.1:
         axes.axvspan(cap, most, color="#f3f5f7", lw=0)

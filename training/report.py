@@ -89,6 +89,7 @@ def remaining_life(evidence: Evidence, unit: str) -> dict[str, Any]:
     return {
         "scatter": plots.remaining_life(scored, evidence.cap, unit) if len(scored) else None,
         "scored": len(scored),
+        "beyond_edge": bool((scored.true_rul > plots.EDGE * evidence.cap).any()),
         "scored_inside": int(scored.inside.sum()),
         "trajectories": [
             {"name": each.name, "error": each.error, "svg": plots.trajectory(each.rows, evidence.cap, unit, i == 0)}

@@ -100,7 +100,7 @@ def usable(quality: Mapping[str, Any]) -> Tile:
 
 
 def headline(tiles: Sequence[Tile], machines: str, few: bool = False) -> str:
-    """Whether to plan by it. `tiles` are off, holds, announced; `machines` says who was held out; `few`: little proof."""
+    """Whether to plan by it. `tiles` are off, holds, announced; `machines` says who was held out, `few` how firmly."""
     life, interval, alarm = tiles[:3]
     if life.mark == "none" and life.answer == UNKNOWN:
         return f"Not proven yet. {life.detail}"
