@@ -103,7 +103,7 @@ def step_of(name, seed=0):
 
 
 def stream(cls, machines, steps, seed=0):
-    """Inputs of the graph but the state, step by step: noise about a level, gaps, events, ages, missing and wild readings."""
+    """Inputs of the graph but the state, step by step: noise, gaps, events, ages, missing and impossible readings."""
     rng = np.random.default_rng(seed)
     low, high = np.array([cls.channels[name].range for name in cls.scalars]).reshape(-1, 2).T
     level = rng.uniform(0.5, 0.8, (machines, len(low))) * (high - low) + low

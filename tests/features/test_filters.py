@@ -71,7 +71,7 @@ def test_a_trend_is_an_average_less_its_own_average(steps):
 def test_the_first_reading_is_its_own_average():
     rows = filtered([7.0])
     assert {name: row[0] for name, row in rows.items()} == {
-        **{name: 7 for name in ("last", "ewma_3", "ewma_9", "ewma_30", "mean_since_new", "first")},
+        **dict.fromkeys(("last", "ewma_3", "ewma_9", "ewma_30", "mean_since_new", "first"), 7),
         **{f"trend_{tau}": 0 for tau in TAUS},
     }
 
@@ -151,8 +151,9 @@ def test_the_mean_over_thousands_of_small_steps_is_the_mean():
 def test_ten_years_of_seconds_do_not_wear_out_an_average():
     """Twins that have run for ten years, by the graph in onnxruntime, against float64 over the next three hours.
 
-    After ten years every accumulator is at its bound: the time observed at the longest time constant, the averages at the
-    level of the readings. A step of 1 s moves the slowest average by 1.4e-6 of the distance, which a float32 alone loses.
+    After ten years every accumulator is at its bound: the time observed at the longest time constant, the averages at
+    the level of the readings. A step of 1 s moves the slowest average by 1.4e-6 of the distance: a float32 alone loses
+    that.
     """
     step = step_of("seconds, compensated")
     run, bank, made = StepFunction(feature_graph(step).SerializeToString()), step.filters, step.parameters

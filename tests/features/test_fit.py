@@ -210,7 +210,7 @@ def test_fitting_on_some_machines_reads_no_row_of_the_others(monkeypatch):
     rows["weight"] = weight
     seen = []
 
-    def smoothed(graph, whole, wanted, label):
+    def smoothed(_graph, whole, _wanted, label):  # noqa: ARG001 — called by keyword
         seen.append(list(whole.assets))
         mine = np.isin(assets, whole.assets)
         return Table(whole.assets, None, None, {"features": np.tile(smooth[mine], (1, 5))})
