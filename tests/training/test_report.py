@@ -262,7 +262,7 @@ def test_the_bundle_is_watched_observation_by_observation(tmp_path):
         assets=["A", "B"],
         rows={"A": 6, "B": 6},
         series={asset: list(observations.series(asset)) for asset in ("A", "B")},
-        settings=np.array([[0], [10]], np.float32),
+        settings=np.array([[0], [-10]], np.float32),
     )
     lives = [
         Life("A", 0, 0, 3 * HOUR, 3 * HOUR, "failure", False, True),
@@ -278,8 +278,8 @@ def test_the_bundle_is_watched_observation_by_observation(tmp_path):
     assert watched.lives[0].to_end.tolist() == [3, 2, 1, 0]
     assert watched.lives[0].level.tolist() == [0, 1, 1, 2]  # the tiny twin: half the observations of the life
     assert watched.lives[1].level.tolist() == [0, 1]
-    # Contribution = reading − setting; only rows 2 and 3 are late and warm: |2|, |3| and |−8|, |−7|; |−1| and |−11|.
-    assert watched.drivers.tolist() == [(2.5 + 7.5) / 2, (1 + 11) / 2]
+    # Contribution = reading − setting; only rows 2 and 3 are late and warm: 2, 3 and 12, 13; |−1| and 9.
+    assert watched.drivers.tolist() == [(2.5 + 12.5) / 2, (1 + 9) / 2]
 
 
 def test_reliability_weighs_machines_not_rows(known):
