@@ -37,6 +37,9 @@ RESERVED = {"asset", "time", "life", "event", "age"}
 # Outputs of the graph that an alarm may watch, beside every scalar channel.
 ALARM_SIGNALS = {"health", "anomaly_score", "failure_probability", "rul", "rul_lower", "unfamiliar"}
 
+# What of an alarm each machine may set for itself.
+ALARM_PARTS = ("limit", "dead_band", "on_delay", "off_delay")
+
 
 class Spec(BaseModel):
     """Base of every section: unknown keys are refused, values do not change after load."""
@@ -299,17 +302,8 @@ class AssetClass(Spec):
 
     @property
     def alarm_settings(self) -> dict[str, float]:
-        """Settings that every alarm brings along, with the class's values: `<alarm>.limit`, `.dead_band`, delays."""
-        return {
-            f"{name}.{key}": value
-            for name, alarm in self.alarms.items()
-            for key, value in (
-                ("limit", alarm.limit),
-                ("dead_band", alarm.dead_band),
-                ("on_delay", alarm.on_delay),
-                ("off_delay", alarm.off_delay),
-            )
-        }
+        """Settings that every alarm brings along, with the class's values: all limits, then dead-bands, then delays."""
+        return {f"{name}.{part}": getattr(alarm, part) for part in ALARM_PARTS for name, alarm in self.alarms.items()}
 
     @property
     def time_units_per_life_unit(self) -> float:

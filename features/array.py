@@ -121,6 +121,26 @@ def row_max(x: Array) -> Array:
     return ndx.asarray(op.reduce_max(x.unwrap_spox(), op.const(np.array([-1], np.int64)), keepdims=1))
 
 
-def row_any(x: Array) -> Array:
-    """Whether any value of each row is true: bool[B,1] of bool[B,N]."""
-    return row_max(x.astype(namespace(x).float32)) > constant(x, 0)
+def row_sum(x: Array) -> Array:
+    """The sum of each row: [B,1] of `x` [B,N], NaN where any value is."""
+    if not is_traced(x):
+        return np.sum(x, axis=1, keepdims=True)
+    import ndonnx as ndx
+    import spox.opset.ai.onnx.v21 as op
+
+    return ndx.asarray(op.reduce_sum(x.unwrap_spox(), op.const(np.array([1], np.int64)), keepdims=1))
+
+
+def squeeze(x: Array) -> Array:
+    """[B] of `x` [B,1]."""
+    if not is_traced(x):
+        return x[:, 0]
+    import ndonnx as ndx
+    import spox.opset.ai.onnx.v21 as op
+
+    return ndx.asarray(op.squeeze(x.unwrap_spox(), op.const(np.array([1], np.int64))))
+
+
+def clip(x: Array, low: float, high: float) -> Array:
+    """`x` within low … high."""
+    return namespace(x).clip(x, constant(x, low), constant(x, high))

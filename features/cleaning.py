@@ -49,27 +49,22 @@ class Cleaning:
             slices += [Slice("cleaning.hold_left", "asset", len(self.held))]
         return slices
 
-    def __call__(
-        self, readings: Array, dt: Array, state: dict[str, Array]
-    ) -> tuple[Array, Array, dict[str, Array]]:
-        """Readings [B,C] with NaN where unusable, quality flags [B,C] as float32, and the new state."""
+    def __call__(self, readings: Array, dt: Array, state: dict[str, Array]) -> tuple[Array, Array, dict[str, Array]]:
+        """Readings [B,C] with NaN where unusable, quality flags [B,C] as float32, and the new state; `dt` [B,1]."""
         xp = namespace(readings)
         ranges = np.array([self.asset_class.channels[name].range for name in self.channels], np.float32).reshape(-1, 2)
         missing = xp.isnan(readings)
         inside = (readings >= constant(readings, ranges[:, 0])) & (readings <= constant(readings, ranges[:, 1]))
-        flags = xp.where(
-            missing,
-            constant(readings, Quality.MISSING),
-            xp.where(inside, constant(readings, 0), constant(readings, Quality.OUT_OF_RANGE)),
-        )
+        good, wild = constant(readings, 0), constant(readings, Quality.OUT_OF_RANGE)
+        flags = xp.where(inside, good, xp.where(missing, constant(readings, Quality.MISSING), wild))
         new: dict[str, Array] = {}
-        bad = ~inside  # comparisons with NaN are false
+        usable = inside  # comparisons with NaN are false
         if self.stuck:
-            stuck, new_stuck = self._stuck(readings, dt, bad, state)
-            bad = bad | stuck
-            flags = flags + xp.where(stuck, constant(readings, Quality.STUCK), constant(readings, 0))
+            stuck, new_stuck = self._stuck(readings, dt, inside, state)
+            usable = usable & ~stuck
+            flags = flags + xp.where(stuck, constant(readings, Quality.STUCK), good)
             new |= new_stuck
-        values = xp.where(bad, constant(readings, np.nan), readings)
+        values = xp.where(usable, readings, constant(readings, np.nan))
         if self.held:
             values, held, new_held = self._hold(values, dt, state)
             flags = flags + xp.where(held, constant(readings, Quality.HELD), constant(readings, 0))
@@ -77,18 +72,18 @@ class Cleaning:
         return values, flags, new
 
     def _stuck(
-        self, readings: Array, dt: Array, bad: Array, state: dict[str, Array]
+        self, readings: Array, dt: Array, inside: Array, state: dict[str, Array]
     ) -> tuple[Array, dict[str, Array]]:
         xp = namespace(readings)
         index = np.array(self.stuck)
         limit = np.array([self.asset_class.channels[self.channels[i]].stuck_after for i in self.stuck], np.float32)
-        x, unusable = _columns(readings, index), _columns(bad, index)
+        x, inside = _columns(readings, index), _columns(inside, index)
         previous, same_for = state["cleaning.previous"], state["cleaning.same_for"]
-        longer = xp.minimum(same_for + dt[:, None], constant(readings, limit))
+        longer = xp.minimum(same_for + dt, constant(readings, limit))
         moved = xp.where(x == previous, longer, constant(readings, 0))
-        same_for = xp.where(unusable, same_for, moved)
-        new = {"cleaning.previous": xp.where(unusable, previous, x), "cleaning.same_for": same_for}
-        return _spread((same_for >= constant(readings, limit)) & ~unusable, index, len(self.channels)), new
+        same_for = xp.where(inside, moved, same_for)
+        new = {"cleaning.previous": xp.where(inside, x, previous), "cleaning.same_for": same_for}
+        return _spread((same_for >= constant(readings, limit)) & inside, index, len(self.channels)), new
 
     def _hold(self, values: Array, dt: Array, state: dict[str, Array]) -> tuple[Array, Array, dict[str, Array]]:
         xp = namespace(values)
@@ -96,7 +91,7 @@ class Cleaning:
         hold = np.array([self.asset_class.channels[self.channels[i]].hold for i in self.held], np.float32)
         x, last_good = _columns(values, index), state["cleaning.last_good"]
         unknown = xp.isnan(x)
-        left = xp.maximum(state["cleaning.hold_left"] - dt[:, None], constant(values, 0))
+        left = xp.maximum(state["cleaning.hold_left"] - dt, constant(values, 0))
         left = xp.where(unknown, left, constant(values, hold))
         held = unknown & (left > constant(values, 0))
         last_good = xp.where(unknown, last_good, x)

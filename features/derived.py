@@ -38,7 +38,9 @@ def evaluate(formula: str, values: Mapping[str, Array]) -> Array:
             case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in _FUNCTIONS:
                 x = visit(argument)
                 return getattr(namespace(x), name)(x)
-        raise ValueError(f"formula {formula!r}: '{ast.unparse(node)}' is not arithmetic (+ - * / **, sqrt, log, exp, abs)")
+        raise ValueError(
+            f"formula {formula!r}: '{ast.unparse(node)}' is not arithmetic (+ - * / **, sqrt, log, exp, abs)"
+        )
 
     return visit(ast.parse(formula, mode="eval").body)
 

@@ -5,9 +5,10 @@ replaced by the time observed so far while that is shorter:
 
     m += (x − m)·dt / (min(τ, observed) + dt)
 
-So every row starts as a plain running mean, a state of zeros is valid, irregular steps weigh by their length, the gain is
-exact for tiny dt, and no exponential is needed. The trend of a row is the difference between the average and its own
-average (double EWMA). The since-new running mean is a row with a long τ; the since-new baseline stops after `first` ticks.
+So every row starts as a plain running mean, a state of zeros is valid, irregular steps weigh by their length, the
+gain is exact for tiny dt, and no exponential is needed. The trend of a row is the difference between the average and
+its own average (double EWMA). The since-new running mean is a row with a long τ; the since-new baseline stops after
+`first` ticks.
 """
 
 from __future__ import annotations
@@ -82,36 +83,39 @@ class FilterBank:
         ]
 
     def __call__(
-        self, z: Array, usable: Array, dt: Array, state: dict[str, Array]
-    ) -> tuple[Array, dict[str, Array]]:
-        """All rows [B,rows,S] after the normalised readings `z` [B,S], used where `usable`; `dt` [B] in the time unit."""
+        self, z: Array, unusable: Array, passed: Array, state: dict[str, Array]
+    ) -> tuple[Array, Array, dict[str, Array]]:
+        """All rows [B,rows,S] after the normalised readings `z` [B,S], and the time [B,S] each reading stands for.
+
+        `unusable` bool[B,S]; `passed` [B,1] is the time since the previous observation.
+        """
         xp = namespace(z)
         zero, one = constant(z, 0), constant(z, 1)
-        observed, unseen_for = state["filters.observed"], state["filters.unseen_for"]
-        elapsed = unseen_for + dt[:, None] / constant(dt, self.asset_class.time.tick)
-        elapsed = xp.minimum(elapsed, constant(z, max(self._limits)))
+        observed = state["filters.observed"]
+        elapsed = state["filters.unseen_for"] + passed  # float32 stops adding to it in time: it only has to be long
         step = xp.where(observed > zero, elapsed, one)  # the first sample stands for one tick
-        accepted = step * usable.astype(xp.float32)
-        x = xp.where(usable, z, state["filters.last"])
+        accepted = xp.where(unusable, zero, step)
+        x = xp.where(unusable, state["filters.last"], z)[:, None, :]
 
         limits = constant(z, np.array(self._limits)[None, :, None])
-        gains = accepted[:, None, :] / (xp.minimum(observed[:, None, :], limits) + step[:, None, :])
+        before = observed[:, None, :]
+        gains = accepted[:, None, :] / (xp.minimum(before, limits) + step[:, None, :])
         if "first" in self._since_new:
             stops = np.full((1, len(self._limits), 1), np.inf)
             stops[0, -1, 0] = self._limits[-1]
-            gains = gains * (observed[:, None, :] < constant(z, stops)).astype(xp.float32)
-        new = {"filters.last": x, "filters.unseen_for": xp.where(usable, zero, elapsed)}
+            gains = gains * (before < constant(z, stops)).astype(xp.float32)
+        new = {"filters.last": reshape(x, (-1, self.sensors)), "filters.unseen_for": xp.where(unusable, elapsed, zero)}
 
-        average = self._advance("average", x[:, None, :], gains, state, new)
+        average = self._advance("average", x, gains, state, new)
         taus = len(self.time_constants)
-        moving, gains = (average, gains) if len(self._limits) == taus else (average[:, :taus, :], gains[:, :taus, :])
+        moving, gains = (average[:, :taus, :], gains[:, :taus, :]) if self._since_new else (average, gains)
         twice = self._advance("twice", moving, gains, state, new)
         self._observe(accepted, state, new)
 
-        rows = [x[:, None, :], moving, moving - twice]
+        rows = [x, moving, moving - twice]
         if self._since_new:
             rows.append(average[:, taus:, :])
-        return xp.concat(rows, axis=1), new
+        return xp.concat(rows, axis=1), accepted, new
 
     def _advance(self, name: str, x: Array, gains: Array, state: dict[str, Array], new: dict[str, Array]) -> Array:
         """The average `name` [B,R,S] moved towards `x` by `gains`; its slices are put into `new`."""
@@ -127,12 +131,11 @@ class FilterBank:
         return average
 
     def _observe(self, accepted: Array, state: dict[str, Array], new: dict[str, Array]) -> None:
-        """Time observed so far, up to the longest time constant: beyond it nothing depends on it."""
+        """Time observed so far. Nothing depends on it beyond the longest time constant: there it may stop growing."""
         observed = state["filters.observed"]
         if self.compensated:
-            observed, low = two_sum(observed, state["filters.observed_low"] + accepted)
-            below = observed < constant(observed, max(self._limits))
-            new["filters.observed_low"] = low * below.astype(namespace(low).float32)
+            new["filters.observed"], new["filters.observed_low"] = two_sum(
+                observed, state["filters.observed_low"] + accepted
+            )
         else:
-            observed = observed + accepted
-        new["filters.observed"] = namespace(observed).minimum(observed, constant(observed, max(self._limits)))
+            new["filters.observed"] = observed + accepted

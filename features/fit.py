@@ -1,4 +1,6 @@
-"""Fitting the constants of the step function on training machines: regimes, expected values, health-index projections."""
+"""Fitting the constants of the step function on training machines: regimes, expected values, health-index
+projections.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,7 @@ def fit_normalisation(
     notes = []
     x = np.zeros((len(values), 0), np.float32) if conditions is None else conditions
     known = np.isfinite(x).all(axis=1)
-    reference = healthy & known
+    reference = np.asarray(healthy & known)
     if reference.sum() < MIN_HEALTHY_ROWS:
         notes.append(f"only {reference.sum()} healthy rows: normalised on all {known.sum()} rows instead")
         reference = known
@@ -102,8 +104,9 @@ def fit_projections(
 ) -> Parameters:
     """Health-index projections from smoothed normalised sensors [R,S].
 
-    The first is a ridge regression of the capped remaining life `rul` [R] (NaN: unknown) and carries `health`; the others
-    are principal components. `weight` [R] weighs machines equally. `at_failure` marks each failed life's last row.
+    The first is a ridge regression of the capped remaining life `rul` [R] (NaN: unknown) and carries `health`; the
+    others are principal components. `weight` [R] weighs machines equally. `at_failure` marks each failed life's last
+    row.
     """
     known = np.isfinite(rul)
     ridge = Ridge(alpha=RIDGE).fit(smooth[known], rul[known] / rul[known].max(), sample_weight=weight[known])
@@ -169,7 +172,9 @@ def _is_set_point(x: Float32, labels: npt.NDArray[np.int64], extent: npt.NDArray
     return bool(max(spread) <= SET_POINT)
 
 
-def _half_width(x: Float32, centre: npt.NDArray[np.float64], extent: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _half_width(
+    x: Float32, centre: npt.NDArray[np.float64], extent: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
     reach = np.abs(x - centre).max(axis=0) if len(x) else np.zeros_like(centre)
     return np.maximum(1.1 * reach, 0.02 * extent)
 

@@ -37,7 +37,7 @@ class History:
 
 @dataclass(frozen=True)
 class Table:
-    """Outputs at the kept rows, asset by asset in order of time. `asset` indexes `assets`, `row` counts observations."""
+    """Outputs at the kept rows, asset by asset in order of time; `asset` indexes `assets`, `row` an asset's history."""
 
     assets: Sequence[str]
     asset: Int64  # [R]

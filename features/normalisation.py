@@ -7,7 +7,7 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from features.array import Array, combine, constant, matmul, namespace, row_any, row_max
+from features.array import Array, clip, combine, constant, matmul, namespace, row_max, row_sum, split
 from features.parameters import Parameters
 
 
@@ -35,39 +35,31 @@ class Normalisation:
 
     parameters: Parameters
 
-    def __call__(self, values: Array, conditions: Array | None) -> tuple[Array, Array]:
+    def __call__(self, values: Array, conditions: Array | None) -> tuple[Array, Array | None]:
         """z [B,S] of `values` [B,S], NaN where a value or any condition [B,K] is; and `unfamiliar` [B,1].
 
-        `unfamiliar` rises from 0 at the edge of the conditions seen in training to 1 at twice their extent.
+        `unfamiliar`, None without conditions, rises from 0 at the edge of the conditions seen in training to 1 at
+        twice their extent.
         """
-        p = self.parameters
+        p, xp = self.parameters, namespace(values)
         if conditions is None:
-            zero = values[:, :1] * constant(values, 0)
-            unfamiliar = namespace(values).where(zero == zero, zero, constant(values, 0))
-            return (values - constant(values, p.expected[0])) / constant(values, p.spread[0]), unfamiliar
-        xp = namespace(values)
-        zero = constant(values, 0)
-        missing = xp.isnan(conditions)
-        c = xp.where(missing, constant(values, p.centres[:1]), conditions)
+            return (values - constant(values, p.expected)) / constant(values, p.spread), None
+        c = xp.where(xp.isnan(conditions), constant(values, p.centres[:1]), conditions)
         if len(p.centres) == 1:
             offset = (c - constant(values, p.centres)) / constant(values, p.half_widths)
-            if p.degree:
-                expected = combine(polynomial(offset, p.degree), p.expected)
-            else:
-                expected = constant(values, p.expected)
+            linear = p.degree > 0
+            expected = combine(polynomial(offset, p.degree), p.expected) if linear else constant(values, p.expected)
             spread = constant(values, p.spread)
         else:
-            regime = self._nearest(c)
             rows = np.concatenate([p.expected, p.spread, p.centres, p.half_widths], axis=1)
-            row = xp.take(constant(values, rows), regime, axis=0)
+            row = xp.take(constant(values, rows), self._nearest(c), axis=0)
             sensors, k = len(p.sensors), c.shape[1]
-            expected, spread = row[:, :sensors], row[:, sensors : 2 * sensors]
-            offset = (c - row[:, 2 * sensors : 2 * sensors + k]) / row[:, 2 * sensors + k :]
-        excess = row_max(xp.abs(offset)) - constant(values, 1)
-        unfamiliar = xp.minimum(xp.maximum(excess, zero), constant(values, 1))
-        unknown = row_any(missing)
-        z = xp.where(unknown, constant(values, np.nan), (values - expected) / spread)
-        return z, unfamiliar
+            expected, spread, centre, half_width = split(row, [sensors, sensors, k, k])
+            offset = (c - centre) / half_width
+        unfamiliar = clip(row_max(xp.abs(offset)) - constant(values, 1), 0.0, 1.0)
+        # NaN where any condition is, otherwise exactly 0
+        poison = row_sum(conditions - c)
+        return (values - expected) / spread + poison, unfamiliar
 
     def _nearest(self, conditions: Array) -> Array:
         """Index of the nearest regime, int64[B]: argmin of |c − μ|² = |μ|² − 2 c·μ + |c|², without the last term."""

@@ -15,8 +15,8 @@ from features.array import Float32
 class Parameters:
     """Fitted constants. G regimes, K conditions, Q basis functions of the conditions, S sensors in use, P projections.
 
-    A regime is a set point of the operating conditions. With one regime the expected value of a sensor is a polynomial of
-    the conditions, with several it is a mean per regime.
+    A regime is a set point of the operating conditions. With one regime the expected value of a sensor is a
+    polynomial of the conditions, with several it is a mean per regime.
     """
 
     sensors: tuple[str, ...]  # in use: those that vary while healthy, from channels, derived channels and waveforms

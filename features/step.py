@@ -11,7 +11,7 @@ import numpy as np
 from data.asset_class import AssetClass
 from edge_runtime.contract.quality import Quality
 from features import derived, waveform
-from features.array import Array, Float32, constant, matmul, namespace, reshape, row_any, scatter_rows
+from features.array import Array, Float32, clip, constant, matmul, namespace, reshape, row_max, scatter_rows, split
 from features.cleaning import Cleaning
 from features.clock import Clock, Signals
 from features.filters import FilterBank
@@ -46,7 +46,7 @@ class Features:
     values: Array  # f32[B,S] cleaned values of the sensors in use, NaN where unusable
     conditions: Array | None  # f32[B,K] cleaned operating conditions
     quality: Array  # f32[B,C]
-    health: Array  # f32[B]
+    health: Array  # f32[B,1]
     contribution: Array  # f32[B,C]
     unfamiliar: Array  # f32[B,1]
     clock: Signals
@@ -75,14 +75,9 @@ class FeatureStep:
     def filters(self) -> FilterBank:
         return FilterBank(self.asset_class, len(self.parameters.sensors))
 
-    @property
-    def _spikes(self) -> bool:
-        return self.asset_class.features.spike is not None
-
     @cached_property
     def slices(self) -> list[Slice]:
-        spike = [Slice("spike.pending", "sensor", len(self.parameters.sensors))] if self._spikes else []
-        return [*self.clock.slices, *self.cleaning.slices, *spike, *self.filters.slices]
+        return [*self.clock.slices, *self.cleaning.slices, *self.filters.slices]
 
     @cached_property
     def layout(self) -> StateLayout:
@@ -110,18 +105,19 @@ class FeatureStep:
 
     def __call__(self, seen: Observation, state: dict[str, Array]) -> tuple[Features, dict[str, Array]]:
         """Features of `seen` and the new slices, from the slices of `state` as `StateLayout.enter` gives them."""
-        xp = namespace(seen.readings)
-        clean, flags, new = self.cleaning(seen.readings, seen.dt, state)
+        xp, cls = namespace(seen.readings), self.asset_class
+        dt, event, age = seen.dt[:, None], seen.event[:, None], seen.age[:, None]
+        clean, flags, new = self.cleaning(seen.readings, dt, state)
         conditions = self._conditions(clean)
         values, snapshots = self._values(clean, seen)
         z, unfamiliar = Normalisation(self.parameters)(values, conditions)
-        usable = ~xp.isnan(z)
-        if self._spikes:
-            usable, spike, new_spike = self._spike(z, usable, state)
-            flags = flags + self._to_channels(spike.astype(xp.float32) * constant(z, Quality.SPIKE))
-            new |= new_spike
-        rows, new_filters = self.filters(z, usable, seen.dt, state)
-        signals, new_clock = self.clock(seen.dt, seen.event, seen.age, row_any(usable), state)
+        unusable = xp.isnan(z)
+        if cls.features.spike is not None:
+            spike = self._spike(z, state)
+            unusable = unusable | spike
+            flags = flags + self._to_channels(spike.astype(xp.float32), Quality.SPIKE)
+        rows, accepted, new_filters = self.filters(z, unusable, dt / constant(dt, cls.time.tick), state)
+        signals, new_clock = self.clock(dt, event, age, row_max(accepted), state)
         health, contribution = self._health(rows)
         features = Features(
             vector=self._vector(rows, signals),
@@ -130,7 +126,7 @@ class FeatureStep:
             quality=flags,
             health=health,
             contribution=contribution,
-            unfamiliar=unfamiliar,
+            unfamiliar=dt * constant(dt, 0) if unfamiliar is None else unfamiliar,
             clock=signals,
             waveforms=snapshots,
         )
@@ -155,9 +151,9 @@ class FeatureStep:
                 names.append(name)
         snapshots: dict[str, Array] = {}
         for name, (samples, rows) in seen.waveforms.items():
-            spec = cls.channels[name]
-            snapshots[name] = waveform.statistics(samples, spec)
-            features = waveform.names(name, spec)
+            channel = cls.channels[name]
+            snapshots[name] = waveform.statistics(samples, channel)
+            features = waveform.names(name, channel)
             columns.append(scatter_rows(seen.dt, rows, snapshots[name], len(features)))
             names += features
         everything = xp.concat(columns, axis=1) if len(columns) > 1 else clean
@@ -174,15 +170,13 @@ class FeatureStep:
         filled = xp.where(xp.isnan(own), defaults, own)
         return {name: filled[:, i] for i, name in enumerate(specs)}
 
-    def _spike(self, z: Array, usable: Array, state: dict[str, Array]) -> tuple[Array, Array, dict[str, Array]]:
-        """A lone jump is set aside; a second one in a row is believed."""
+    def _spike(self, z: Array, state: dict[str, Array]) -> Array:
+        """bool[B,S]: a lone jump is set aside; a second one in a row, or one after a pause, is believed."""
         xp = namespace(z)
         zero = constant(z, 0)
         jump = xp.abs(z - state["filters.last"]) > constant(z, float(self.asset_class.features.spike or 0))
-        doubtful = usable & jump & (state["filters.observed"] > zero)
-        spike = doubtful & ~(state["spike.pending"] > zero)
-        pending = xp.where(usable, spike.astype(xp.float32), state["spike.pending"])
-        return usable & ~spike, spike, {"spike.pending": pending}
+        unbroken = (state["filters.observed"] > zero) & (state["filters.unseen_for"] == zero)
+        return jump & unbroken
 
     @cached_property
     def _inputs_of(self) -> Float32:
@@ -195,29 +189,29 @@ class FeatureStep:
                 matrix[i, cls.scalars.index(channel)] = 1
         return matrix
 
-    def _to_channels(self, per_sensor: Array) -> Array:
-        """[B,C] from [B,S], channel by channel; what belongs to derived sensors and waveforms is left out."""
+    def _to_channels(self, per_sensor: Array, factor: float) -> Array:
+        """[B,C] from [B,S] times `factor`; what belongs to derived sensors and waveforms is left out."""
         measured = np.array([[sensor in self.asset_class.scalars] for sensor in self.parameters.sensors])
-        return matmul(per_sensor, (self._inputs_of * measured).astype(np.float32))
+        return matmul(per_sensor, (self._inputs_of * measured * factor).astype(np.float32))
 
     def _health(self, rows: Array) -> tuple[Array, Array]:
-        """`health` [B] from the smoothed health projection, and each channel's share [B,C] of the health lost.
+        """`health` [B,1] from the smoothed health projection, and each channel's share [B,C] of the health lost.
 
-        health = (h − failed)/(healthy − failed), clipped to 0…1, h the projection of the middle moving average. The shares
-        sum to the health lost against the mean healthy machine; a derived channel's is split among its inputs, and what
-        belongs to waveforms is left out.
+        health = (h − failed)/(healthy − failed), clipped to 0…1, h the projection of the middle moving average. The
+        shares sum to the health lost against the mean healthy machine; a derived channel's is split among its inputs,
+        and what belongs to waveforms is left out.
         """
-        p, xp = self.parameters, namespace(rows)
+        p = self.parameters
+        channels = len(self.asset_class.scalars)
         if not p.projections:
-            zero = rows[:, 0, 0] * constant(rows, 0)
-            return zero, zero[:, None] + constant(rows, np.zeros((1, len(self.asset_class.scalars))))
-        smooth = rows[:, self.filters.health_row, :]
-        scale = p.healthy - p.failed
-        split = self._inputs_of / np.maximum(self._inputs_of.sum(axis=1, keepdims=True), 1)
-        shares = -(p.weights[:, :1] / np.float32(scale)) * split
-        health = (matmul(smooth, p.weights[:, :1])[:, 0] - constant(rows, p.failed)) / constant(rows, scale)
-        health = xp.minimum(xp.maximum(health, constant(rows, 0)), constant(rows, 1))
-        return health, matmul(smooth, shares.astype(np.float32))
+            zero = rows[:, 0, :1] * constant(rows, 0)
+            return zero, zero + constant(rows, np.zeros((1, channels)))
+        scale = np.float32(p.healthy - p.failed)
+        weight = p.weights[:, :1] / scale
+        split_among = self._inputs_of / np.maximum(self._inputs_of.sum(axis=1, keepdims=True), 1)
+        both = matmul(rows[:, self.filters.health_row, :], np.concatenate([weight, -weight * split_among], axis=1))
+        health, contribution = split(both, [1, channels])
+        return clip(health - constant(rows, p.failed / scale), 0.0, 1.0), contribution
 
     def _vector(self, rows: Array, signals: Signals) -> Array:
         """Columns in the order of `names`."""

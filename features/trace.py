@@ -11,7 +11,7 @@ import ndonnx as ndx
 import onnx
 
 from data.asset_class import AssetClass
-from features.array import Array
+from features.array import Array, squeeze
 from features.step import FeatureStep, Observation
 
 IR_VERSION = 10
@@ -48,7 +48,7 @@ def observation(asset_class: AssetClass, arguments: Mapping[str, Array]) -> Obse
 
 def build(arguments: dict[str, Array], outputs: dict[str, Array]) -> onnx.ModelProto:
     """The checked ONNX model; the state's output is called `state_out`, since a graph's names are unique."""
-    model = ndx.build(arguments, outputs)
+    model: onnx.ModelProto = ndx.build(arguments, outputs)
     model.ir_version = IR_VERSION
     del model.metadata_props[:]
     onnx.checker.check_model(model)
@@ -56,18 +56,20 @@ def build(arguments: dict[str, Array], outputs: dict[str, Array]) -> onnx.ModelP
 
 
 def feature_graph(step: FeatureStep) -> onnx.ModelProto:
-    """The feature part alone: outputs `features`, `values`, `conditions`, `tick`, `quality`, `health`, …, `state_out`."""
+    """The feature part alone: outputs `features`, `values`, `conditions`, `tick`, `quality`, `health`, …,
+    `state_out`.
+    """
     arguments = inputs(step.asset_class, step.layout.size)
     state = step.layout.enter(arguments["state"], arguments["event"])
     features, new = step(observation(step.asset_class, arguments), state)
     outputs = {
         "features": features.vector,
         "values": features.values,
-        "tick": features.clock.tick[:, 0],
-        "since_new": features.clock.since_new[:, 0],
-        "warming_up": features.clock.warming_up[:, 0],
-        "unfamiliar": features.unfamiliar[:, 0],
-        "health": features.health,
+        "tick": squeeze(features.clock.ticks.astype(ndx.float32)),
+        "since_new": squeeze(features.clock.since_new),
+        "warming_up": squeeze(features.clock.warming_up),
+        "unfamiliar": squeeze(features.unfamiliar),
+        "health": squeeze(features.health),
         "quality": features.quality,
         "contribution": features.contribution,
         "state_out": step.layout.leave(new),

@@ -1,7 +1,7 @@
 """Features of a waveform snapshot: one row of numbers for a block of samples.
 
-Statistics of each axis, as in ISO 20958 and Randall, Vibration-based Condition Monitoring (2011), ch. 3: RMS, peak, crest
-factor (peak/RMS) and kurtosis (fourth standardised moment, 3 for Gaussian noise; impacts raise it).
+Statistics of each axis, as in ISO 20958 and Randall, Vibration-based Condition Monitoring (2011), ch. 3: RMS, peak,
+crest factor (peak/RMS) and kurtosis (fourth standardised moment, 3 for Gaussian noise; impacts raise it).
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ def names(channel: str, spec: Channel) -> list[str]:
 
 
 def statistics(samples: Array, spec: Channel) -> Array:
-    """f32[K, 4 × axes] of `samples` f32[K,axes,N]; NaN (missing) for an axis with any sample not finite or out of range."""
+    """f32[K, 4 × axes] of `samples` f32[K,axes,N]; NaN (missing) for an axis with any sample not finite or out of
+    range.
+    """
     xp = namespace(samples)
     low, high = spec.range
     usable = (samples >= constant(samples, low)) & (samples <= constant(samples, high))

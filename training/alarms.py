@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.asset_class import AssetClass
-from features.array import Array, constant, namespace, row_max
+from data.asset_class import ALARM_PARTS, AssetClass
+from features.array import Array, constant, namespace, row_max, split
 from features.state import Slice
-
-PARTS = ("limit", "dead_band", "on_delay", "off_delay")
 
 
 @dataclass(frozen=True)
@@ -33,34 +31,39 @@ class Alarms:
     def __call__(
         self, signals: Mapping[str, Array], settings: Array, dt: Array, state: dict[str, Array]
     ) -> tuple[Array, dict[str, Array]]:
-        """The highest active level f32[B], 0 = none, and the new state. `signals` f32[B,1] by name, `settings` [B,P]."""
+        """The highest active level [B,1], 0 = none, and the new state; `signals` and `dt` [B,1], `settings` [B,P]."""
         xp, alarms = namespace(dt), list(self.asset_class.alarms.values())
         zero, one = constant(dt, 0), constant(dt, 1)
         if not alarms:
             return dt * zero, {}
         limit, dead_band, on_delay, off_delay = self._settings(settings)
-        side = constant(dt, np.array([[1.0 if alarm.above is not None else -1.0 for alarm in alarms]]))
-        signal = xp.concat([signals[alarm.signal] for alarm in alarms], axis=1) * side
-        limit = limit * side
+        signal = xp.concat([signals[alarm.signal] for alarm in alarms], axis=1)
+        if any(alarm.below is not None for alarm in alarms):
+            side = constant(dt, np.array([[1.0 if alarm.above is not None else -1.0 for alarm in alarms]]))
+            signal, limit = signal * side, limit * side
         active = state["alarm.active"] > zero
         timer = state["alarm.timer"]
         wants_change = xp.where(active, signal < limit - dead_band, signal > limit)
         delay = xp.where(active, off_delay, on_delay)
-        # bounded, so that a condition pending for years does not wear out the float
-        running = xp.minimum(xp.where(timer > zero, timer + dt[:, None], one), delay + constant(dt, 2))
-        timer = xp.where(wants_change, running, xp.where(xp.isnan(signal), timer, zero))
+        running = xp.where(timer > zero, timer + dt, one)
+        # a signal that is not known stops the timer
+        idle = xp.where(xp.isnan(signal), timer, zero) if self._may_be_unknown else zero
+        timer = xp.where(wants_change, running, idle)
         change = wants_change & (timer - one >= delay)
         active = (active ^ change).astype(xp.float32)
         new = {"alarm.active": active, "alarm.timer": xp.where(change, zero, timer)}
         levels = constant(dt, np.array([[float(alarm.level) for alarm in alarms]]))
-        return row_max(active * levels)[:, 0], new
+        return row_max(active * levels), new
+
+    @property
+    def _may_be_unknown(self) -> bool:
+        """Whether any signal is a channel: the graph's own outputs are never NaN."""
+        return any(alarm.signal in self.asset_class.channels for alarm in self.asset_class.alarms.values())
 
     def _settings(self, settings: Array) -> list[Array]:
         """Limit, dead-band, on-delay and off-delay [B,A] of each alarm: the machine's own, else the class's."""
         xp, cls = namespace(settings), self.asset_class
-        count, defaults = len(cls.alarms), np.array(list(cls.alarm_settings.values()), np.float32)
-        own = settings[:, len(cls.settings) :]
-        filled = xp.where(xp.isnan(own), constant(settings, defaults[None]), own)
-        order = [len(PARTS) * i + j for j in range(len(PARTS)) for i in range(count)]
-        by_part = xp.take(filled, xp.asarray(np.array(order)), axis=1)
-        return [by_part[:, j * count : (j + 1) * count] for j in range(len(PARTS))]
+        own = settings[:, len(cls.settings) :] if cls.settings else settings
+        defaults = constant(settings, np.array([list(cls.alarm_settings.values())]))
+        filled = xp.where(xp.isnan(own), defaults, own)
+        return split(filled, [len(cls.alarms)] * len(ALARM_PARTS))

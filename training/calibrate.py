@@ -102,7 +102,9 @@ def anomaly_scale(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return rising, ranks
 
 
-def calibrate(table: pd.DataFrame, heads: list[str], cap: float, horizon: float, params: PrognosisParams) -> Calibration:
+def calibrate(
+    table: pd.DataFrame, heads: list[str], cap: float, horizon: float, params: PrognosisParams
+) -> Calibration:
     """The calibration from the out-of-fold rows in `table`."""
     knots = np.linspace(0, cap, KNOTS)
     made = {}
@@ -171,8 +173,10 @@ def run(fleet: str) -> None:
         parts = [f"{name} {of[name]['rmse']:.2f} ± {of[name]['se']:.2f}" for name in (*RUL_MODELS, "blend")]
         share = ", ".join(f"{name} {weight:.2f}" for name, weight in of["weights"].items())
         cover = of["interval"]
-        print(f"{fleet} {head}: {'; '.join(parts)} (weights {share}); {cover['level']:.0%} interval covers "
-              f"{cover['coverage']:.1%}, width {cover['width']:.1f} {dataset.asset_class.life.unit}")
+        print(
+            f"{fleet} {head}: {'; '.join(parts)} (weights {share}); {cover['level']:.0%} interval covers "
+            f"{cover['coverage']:.1%}, width {cover['width']:.1f} {dataset.asset_class.life.unit}"
+        )
 
 
 def main(args: argparse.Namespace) -> None:

@@ -15,7 +15,9 @@ RUL_MODELS = ("lstm", "xgboost")
 
 @dataclass(frozen=True)
 class Head:
-    """Calibration of one head (`aged` or `free` of age); curves over the predicted remaining life at `Calibration.knots`."""
+    """Calibration of one head (`aged` or `free` of age); curves over the predicted remaining life at
+    `Calibration.knots`.
+    """
 
     weights: dict[str, float]  # of the families in the blend, sum 1
     lower: list[float]  # from the prediction to the ends of the interval, in the unit of life
@@ -47,6 +49,7 @@ class Calibration:
         return asdict(self)
 
     def curves(self, head: str) -> np.ndarray:
-        """f32[knots, 3]: lower, upper, failure."""
-        h = self.heads[head]
-        return np.column_stack([h.lower, h.upper, h.failure]).astype(np.float32)
+        """f32[knots, 3]: lower end, upper end (both within 0 … cap) and failure probability at each knot."""
+        h, knots = self.heads[head], np.array(self.knots)
+        ends = [np.clip(knots + h.lower, 0, self.cap), np.clip(knots + h.upper, 0, self.cap)]
+        return np.column_stack([*ends, h.failure]).astype(np.float32)

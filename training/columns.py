@@ -6,7 +6,9 @@ from training.dataset import Part
 
 
 def lstm(part: Part) -> list[int]:
-    """Free of age: the fastest average of each sensor, all averages and trends of the health indices, the step length."""
+    """Free of age: the fastest average of each sensor, all averages and trends of the health indices, the step
+    length.
+    """
     fastest = _fastest(part)
     return [
         i

@@ -1,9 +1,9 @@
 """The feature tables of a fleet, as stage `feature_table` wrote them and the training stages read them.
 
-    artifacts/<fleet>/features/rows.parquet        one row a tick of every machine, training machines first
-    artifacts/<fleet>/features/<part>/table.npy    float32 [rows, F]; parts: fold 0, 1, … (training machines), final (all)
-    artifacts/<fleet>/features/<part>/names.json   feature names, and how many leading ones are free of age
-    artifacts/<fleet>/features/<part>/parameters.npz
+artifacts/<fleet>/features/rows.parquet        one row a tick of every machine, training machines first
+artifacts/<fleet>/features/<part>/table.npy    float32 [rows, F]; parts: fold 0, 1, … (training machines), final (all)
+artifacts/<fleet>/features/<part>/names.json   feature names, and how many leading ones are free of age
+artifacts/<fleet>/features/<part>/parameters.npz
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 python -m training.export <fleet>
 
-Composes the twin, streams the held-out machines through it observation by observation, and fails (`ParityError`) when it
-does not reproduce what the models said. Writes artifacts/<fleet>/bundle and metrics.json, and registers the bundle.
+Composes the twin, streams the held-out machines through it observation by observation, and fails (`ParityError`) when
+it does not reproduce what the models said. Writes artifacts/<fleet>/bundle and metrics.json, and registers the
+bundle.
 """
 
 from __future__ import annotations
@@ -24,18 +25,19 @@ from edge_runtime.bundle import Bundle, write_bundle
 from edge_runtime.manifest import PROTOCOL
 from features.history import History
 from training import parity, tracking
+from training.calibration import RUL_MODELS
 from training.dataset import FINAL, Dataset
 from training.feature_table import read_history
 from training.fingerprint import fingerprints
 from training.golden import record
-from training.calibration import RUL_MODELS
 from training.parity import Parity
 from training.register import register
 from training.twin import Twin
 
 HEALTH = (
-    "Projection of the normalised sensors (their moving average of time constant {tau:g} ticks) on remaining life by ridge "
-    "regression, scaled so that the median healthy training machine is 1 and the median at failure is 0; clipped to 0…1."
+    "Projection of the normalised sensors (their moving average of time constant {tau:g} ticks) on remaining life by "
+    "ridge regression, scaled so that the median healthy training machine is 1 and the median at failure is 0; "
+    "clipped to 0…1."
 )
 BATCHES = (1, 7, 1000)
 BATCH_OBSERVATIONS = 200_000  # that each of them streams at most
@@ -58,11 +60,10 @@ def contract(twin: Twin, fleet: str, slices: dict[str, str], outputs: list[str])
         "time": cls.time.model_dump(include={"unit", "interval", "tick", "max_gap"}),
         "life": {"unit": cls.life.unit, "time_units": cls.time_units_per_life_unit, "age": cls.life.age},
         "labels": {"cap": cls.labels.cap, "horizon": cls.labels.horizon},
-        "channels": [
-            {"name": n, **{k: getattr(cls.channels[n], k) for k in channel_keys}} for n in cls.scalars
-        ],
+        "channels": [{"name": n, **{k: getattr(cls.channels[n], k) for k in channel_keys}} for n in cls.scalars],
         "derived": [
-            {"name": n, **d.model_dump(include={"quantity", "unit", "formula", "range"})} for n, d in cls.derived.items()
+            {"name": n, **d.model_dump(include={"quantity", "unit", "formula", "range"})}
+            for n, d in cls.derived.items()
         ],
         "waveforms": [_waveform(cls, name) for name in cls.waveforms],
         "settings": _settings(cls),
@@ -97,7 +98,7 @@ def _settings(cls: AssetClass) -> list[dict[str, Any]]:
 def tolerances(cls: AssetClass, outputs: list[str]) -> dict[str, float]:
     """Largest difference in the self-test, by output: what another onnxruntime or processor may round otherwise."""
     life = parity.life_tolerance(cls.labels.cap)
-    by_name = {name: life for name in ("rul", "rul_lower", "rul_upper", "rul_model")}
+    by_name = dict.fromkeys(("rul", "rul_lower", "rul_upper", "rul_model"), life)
     by_name |= {"alarm": 0.0, "tick": 0.0, "quality": 0.0, "contribution": 1e-4, "state_out": 1e-4}
     by_name |= {f"{name}.features": 1e-3 for name in cls.waveforms}
     return {name: by_name.get(name, parity.SCORE_TOLERANCE) for name in [*outputs, "state_out"]}
@@ -156,9 +157,8 @@ def models(twin: Twin, dataset: Dataset) -> dict[str, dict[str, Any]]:
 
 def _weights(twin: Twin, family: str) -> dict[str, float]:
     """Weight in the blend: `weight` of the first head, and of the head without age where there are two."""
-    by_head = {head: round(of.weights[family], 4) for head, of in twin.calibration.heads.items()}
-    first, *others = by_head.values()
-    return {"weight": first} | {"weight_without_age": weight for weight in others}
+    weights = [round(of.weights[family], 4) for of in twin.calibration.heads.values()]
+    return dict(zip(("weight", "weight_without_age"), weights, strict=False))
 
 
 def export(fleet: str, run_id: str | None, created: str) -> dict[str, Any]:
@@ -168,9 +168,7 @@ def export(fleet: str, run_id: str | None, created: str) -> dict[str, Any]:
     model = twin.graph()
     graph = model.SerializeToString(deterministic=True)
     test = list(dict.fromkeys(dataset.test.asset))
-    whole = read_history(
-        dataset.asset_class, paths.observations(fleet), paths.artifact(fleet, "machines.csv"), test
-    )
+    whole = read_history(dataset.asset_class, paths.observations(fleet), paths.artifact(fleet, "machines.csv"), test)
     proven = prove(graph, twin, dataset, whole)
     figures = json.loads(paths.artifact(fleet, "evaluation.json").read_text()) | {"parity": asdict(proven)}
     alarms = {"alarms": {name: alarm.model_dump() for name, alarm in dataset.asset_class.alarms.items()}}

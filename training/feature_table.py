@@ -96,7 +96,9 @@ def label_rows(
     )
     ends = {(each.asset, each.life): (each.kind, each.last, each.end) for each in lives}
     last = rows.groupby(["asset", "life"]).row.transform("max") == rows.row
-    failed = [ends[key][0] == "failure" and ends[key][1] == ends[key][2] for key in zip(rows.asset, rows.life, strict=True)]
+    failed = [
+        ends[key][0] == "failure" and ends[key][1] == ends[key][2] for key in zip(rows.asset, rows.life, strict=True)
+    ]
     rows["at_failure"] = last & np.array(failed)
     return rows
 

@@ -49,8 +49,12 @@ def _steps(step: StepFunction, twin: Twin, whole: History, rng: np.random.Genera
         readings = np.stack([s.readings[k] for s in series])
         inputs = {
             "readings": _spoil(readings, twin, rng),
-            "dt": np.where(rng.random(len(series)) < 0.05, dt + 2 * twin.asset_class.time.max_gap, dt).astype(np.float32),
-            "event": rng.choice([0, Event.NEW_LIFE, Event.SENSOR_REPLACED], len(series), p=[0.94, 0.03, 0.03]).astype(np.float32),
+            "dt": np.where(rng.random(len(series)) < 0.05, dt + 2 * twin.asset_class.time.max_gap, dt).astype(
+                np.float32
+            ),
+            "event": rng.choice([0, Event.NEW_LIFE, Event.SENSOR_REPLACED], len(series), p=[0.94, 0.03, 0.03]).astype(
+                np.float32
+            ),
             "age": np.where(rng.random(len(series)) < 0.5, [s.age[k] for s in series], np.nan).astype(np.float32),
             "settings": settings,
             "state": np.where(rng.random((len(series), 1)) < 0.02, np.float32(0), state).astype(np.float32),
@@ -98,6 +102,8 @@ def _waveforms(twin: Twin, rows: int, seed: int) -> dict[str, np.ndarray]:
         assert channel.waveform is not None
         at = np.arange(0, rows, 3, dtype=np.int64)
         shape = (len(at), len(channel.waveform.axes), channel.waveform.samples)
-        made[name] = (rng.normal(size=shape) * 0.1 * min(abs(limit) or 1.0 for limit in channel.range)).astype(np.float32)
+        made[name] = (rng.normal(size=shape) * 0.1 * min(abs(limit) or 1.0 for limit in channel.range)).astype(
+            np.float32
+        )
         made[f"{name}.row"] = at
     return made

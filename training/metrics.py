@@ -27,7 +27,7 @@ def grouped_rmse(label: np.ndarray, predicted: np.ndarray, machine: np.ndarray) 
 
 
 def nasa_score(label: np.ndarray, predicted: np.ndarray) -> float:
-    """Sum of exp(−d/13) − 1 for early and exp(d/10) − 1 for late predictions, d = predicted − label (Saxena et al. 2008).
+    """Sum of exp(−d/13) − 1 (early) or exp(d/10) − 1 (late) over d = predicted − label (Saxena et al. 2008).
 
     >>> round(nasa_score(np.array([50.0]), np.array([60.0])), 3)
     1.718

@@ -1,9 +1,9 @@
 """Parity: the graph, streamed observation by observation, against what the trained models themselves said.
 
-The tolerance is 1e-3 in the unit of life (1e-5 of the cap where that is more: float32 holds no more digits) and 1e-5 for
-scores. A tree jumps at a split, so a harmless difference in the
-last bit of a feature may move a row to the other side of one; such a row is excused only if one of its splits lies within
-float32 rounding of the feature. More than 0.01 % of rows beyond, excused or not, is a failure.
+The tolerance is 1e-3 in the unit of life (1e-5 of the cap where that is more: float32 holds no more digits) and 1e-5
+for scores. A tree jumps at a split, so a harmless difference in the last bit of a feature may move a row to the other
+side of one; such a row is excused only if one of its splits lies within float32 rounding of the feature. More than
+0.01 % of rows beyond, excused or not, is a failure.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def compare(streamed: pd.DataFrame, native: pd.DataFrame, trees: Trees, features
     keys = ["asset", "row"]
     if len(streamed) != len(native) or not (streamed[keys].to_numpy() == native[keys].to_numpy()).all():
         raise ParityError(
-            f"the graph ticked on {len(streamed)} rows, the feature table on {len(native)}: run `dvc repro` from the start"
+            f"the graph ticked on {len(streamed)} rows, the feature table on {len(native)}: run `dvc repro` anew"
         )
     life = _error(streamed, native, LIFE_OUTPUTS)
     score = _error(streamed, native, SCORE_OUTPUTS)
@@ -70,9 +70,10 @@ def compare(streamed: pd.DataFrame, native: pd.DataFrame, trees: Trees, features
         worst = int(np.argmax(np.maximum(life / tolerance, score / SCORE_TOLERANCE)))
         at = native.iloc[worst]
         raise ParityError(
-            f"the graph does not reproduce the trained models: {beyond.sum()} of {len(native)} rows are beyond {tolerance:g} "
-            f"(life) or {SCORE_TOLERANCE:g} (scores), {len(unexplained)} of them on no tree split; the worst is asset "
-            f"'{at.asset}', observation {at.row}: graph {_said(streamed.iloc[worst])}, models {_said(at)}"
+            f"the graph does not reproduce the trained models: {beyond.sum()} of {len(native)} rows are beyond "
+            f"{tolerance:g} (life) or {SCORE_TOLERANCE:g} (scores), {len(unexplained)} of them on no tree "
+            f"split; the worst is asset '{at.asset}', observation {at.row}: "
+            f"graph {_said(streamed.iloc[worst])}, models {_said(at)}"
         )
     return made
 

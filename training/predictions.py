@@ -22,7 +22,10 @@ def predict_all(dataset: Dataset, fit_predict: Predict) -> pd.DataFrame:
     rows = dataset.rows
     fold = rows.fold.to_numpy()
     answers: dict[str, np.ndarray] = {}
-    tasks = [(dataset.part(k), np.flatnonzero((fold != k) & (fold != TEST)), np.flatnonzero(fold == k)) for k in dataset.folds]
+    tasks = [
+        (dataset.part(k), np.flatnonzero((fold != k) & (fold != TEST)), np.flatnonzero(fold == k))
+        for k in dataset.folds
+    ]
     tasks.append((dataset.part(FINAL), np.flatnonzero(fold != TEST), np.flatnonzero(fold == TEST)))
     for part, fitted, asked in tasks:
         for name, values in fit_predict(part, fitted, asked).items():

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.asset_class import AssetClass
-from features.array import Array, Float32, constant, matmul, namespace
-from training.calibration import Calibration
+from features.array import Array, Float32, clip, constant, matmul, namespace, split
+from training.calibration import RUL_MODELS, Calibration
 
 
 @dataclass(frozen=True)
 class Said:
-    """What the models say of B machines, f32[B,1] each; a head that a class does not have repeats the other's number."""
+    """What the models say of B machines, f32[B,1] each; a head that a class lacks repeats the other's number."""
 
     lstm: Array  # remaining life, in the unit of life
     aged: Array  # remaining life by xgboost with age
@@ -54,45 +54,35 @@ def prognose(
     While a twin warms up the interval widens to all of 0…cap and the failure probability moves to its prior. Where the
     interval reaches the cap its upper end is +inf: such remaining lives were never told apart.
     """
-    xp, cal = namespace(said.lstm), calibration
-    zero, one, cap = constant(said.lstm, 0), constant(said.lstm, 1), constant(said.lstm, cal.cap)
+    xp, cal, like = namespace(said.lstm), calibration, said.lstm
     if asset_class.life.age == "required":
         # No head can do without age: what it says of a machine of unknown age is worth nothing.
-        warming_up = xp.maximum(warming_up, one - since_new)
+        warming_up = xp.maximum(warming_up, constant(like, 1) - since_new)
     heads = list(cal.heads)
+    with_age = since_new > constant(like, 0)
+
+    def choose(values: Array) -> Array:
+        """[B,N] of [B,heads·N]: the first head (aged) where the life was watched from its start, else the second."""
+        if len(heads) == 1:
+            return values
+        first, second = split(values, [values.shape[1] // 2] * 2)
+        return xp.where(with_age, first, second)
+
     by_name = {"aged": said.aged, "free": said.free}
-    xgboost = by_name[heads[0]]
-    if len(heads) == 2:
-        xgboost = xp.where(since_new > zero, said.aged, said.free)
+    xgboost = choose(xp.concat([by_name[h] for h in heads], axis=1))
     rul_model = xp.concat([said.lstm, xgboost], axis=1)
-    blend = np.array([[cal.heads[h].weights[m] for h in heads] for m in ("lstm", "xgboost")], np.float32)
-    rul = xp.minimum(xp.maximum(_choose(matmul(rul_model, blend), since_new), zero), cap)
+    blend = np.array([[cal.heads[h].weights[m] for h in heads] for m in RUL_MODELS], np.float32)
+    rul = clip(choose(matmul(rul_model, blend)), 0.0, cal.cap)
 
     knots = np.array(cal.knots, np.float32)
-    basis = ramps(rul, knots)
-    curves = [
-        _choose(
-            matmul(basis, np.column_stack([slopes(knots, cal.curves(h))[:, i] for h in heads]))
-            + constant(rul, np.array([[cal.curves(h)[0, i] for h in heads]])),
-            since_new,
-        )
-        for i in range(3)
-    ]
-    warm = one - warming_up
-    lower = xp.maximum(rul + curves[0], zero) * warm
-    upper = xp.minimum(rul + curves[1], cap) * warm + warming_up * cap
-    upper = xp.where(upper >= cap * constant(rul, 0.9999), constant(rul, np.inf), upper)
-    probability = curves[2] * warm + warming_up * constant(rul, cal.prior)
+    curves = np.concatenate([cal.curves(h) for h in heads], axis=1)
+    made = choose(matmul(ramps(rul, knots), slopes(knots, curves)) + constant(like, curves[:1]))
+    nothing_known = constant(like, [[0.0, cal.cap, cal.prior]])
+    made = made * (constant(like, 1) - warming_up) + warming_up * nothing_known
+    lower, upper, probability = split(made, [1, 1, 1])
+    upper = xp.where(upper >= constant(like, 0.9999 * cal.cap), constant(like, np.inf), upper)
 
     paths = np.array(cal.anomaly_path, np.float32)
     ranks = np.array(cal.anomaly_rank, np.float32)[:, None]
-    anomaly = matmul(ramps(said.path, paths), slopes(paths, ranks)) + constant(rul, ranks[:1])
+    anomaly = matmul(ramps(said.path, paths), slopes(paths, ranks)) + constant(like, ranks[:1])
     return Prognosis(rul, lower, upper, probability, anomaly, rul_model, warming_up)
-
-
-def _choose(values: Array, since_new: Array) -> Array:
-    """[B,1] of [B,heads]: the first head (aged) where the life was watched from its beginning, else the second."""
-    if values.shape[1] == 1:
-        return values
-    xp = namespace(values)
-    return xp.where(since_new > constant(values, 0), values[:, :1], values[:, 1:])

@@ -1,6 +1,7 @@
 """Registering a bundle in the MLflow model registry, once per `model_id`.
 
-python -m training.register <fleet>      for a bundle that came from DVC's cache rather than from this machine's training
+python -m training.register <fleet>      for a bundle that came from DVC's cache rather than from this machine's
+training
 
 The bundle is the artifact; nothing of MLflow is needed to run it. A first version becomes `champion`; a later one is
 `challenger` until it is promoted.

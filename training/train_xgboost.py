@@ -46,7 +46,9 @@ def run(fleet: str) -> None:
         for head in dataset.heads:
             value, se = metrics.grouped_rmse(rows.lower[judged], table[head][judged], rows.asset[judged])
             mlflow.log_metrics({f"cv_rmse_{head}": value, f"cv_rmse_{head}_se": se})
-            print(f"{fleet} xgboost {head}: cross-validated RMSE {value:.2f} ± {se:.2f} {dataset.asset_class.life.unit}")
+            print(
+                f"{fleet} xgboost {head}: cross-validated RMSE {value:.2f} ± {se:.2f} {dataset.asset_class.life.unit}"
+            )
 
 
 def main(args: argparse.Namespace) -> None:

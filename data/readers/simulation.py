@@ -22,6 +22,7 @@ from data.recording import End, Recording
 from twins import SIMULATORS, Record
 
 ROWS, ABOUT = "records.parquet", "records.json"
+HOUR = 3600.0  # simulators count age in hours, classes with a clock count time in seconds
 
 
 def make(cls: AssetClass, folder: Path) -> None:
@@ -87,7 +88,7 @@ def _recording(cls: AssetClass, asset: str, records: list[tuple[dict[str, Any], 
         asset=asset,
         time=table["time"].cast(pa.int64()).to_numpy(),
         channels={name: table[name].to_numpy() for name in cls.scalars},
-        age=table["age"].to_numpy(),
+        age=table["age"].to_numpy() * HOUR / cls.time_units_per_life_unit,
         life=table["record"].to_numpy().astype(np.int64),
         begins_new=about[0]["new"],
         ends=tuple(End(each["end"], each["kind"]) for each in about if each["kind"] != "censored"),
