@@ -68,7 +68,12 @@ def _transfer(session: requests.Session, url: str, part: Path) -> None:
         done = have if resumed else 0
         length = response.headers.get("Content-Length")
         bar = tqdm(
-            desc=part.stem, total=done + int(length) if length else None, initial=done, unit="B", unit_scale=True
+            desc=part.stem,
+            total=done + int(length) if length else None,
+            initial=done,
+            unit="B",
+            unit_scale=True,
+            disable=None,
         )
         with bar, part.open("ab" if resumed else "wb") as file:
             for block in response.iter_content(BLOCK):

@@ -30,7 +30,8 @@ def ingest(cls: AssetClass, raw: Path, file: Path, report: Report) -> tuple[list
     lives: list[Life] = []
     settings: dict[str, dict[str, float]] = {}
     with Writer(file, cls) as writer:
-        for recording in tqdm(reader_of(cls).read(cls, raw, report), f"ingest {cls.fleet}", unit=" machines"):
+        recordings = reader_of(cls).read(cls, raw, report)
+        for recording in tqdm(recordings, f"ingest {cls.fleet}", unit=" machines", disable=None):
             settings[recording.asset] = dict(recording.settings)
             lives += _ingest_one(cls, recording, writer, report)
         report.refuse_impossible()

@@ -42,8 +42,8 @@ def fit_normalisation(
     """
     notes = []
     x = np.zeros((len(values), 0), np.float32) if conditions is None else conditions
-    known = np.isfinite(x).all(axis=1)
-    reference = np.asarray(healthy & known)
+    known: Bool = np.asarray(np.isfinite(x).all(axis=1))
+    reference = healthy & known
     if reference.sum() < MIN_HEALTHY_ROWS:
         notes.append(f"only {reference.sum()} healthy rows: normalised on all {known.sum()} rows instead")
         reference = known
@@ -55,7 +55,7 @@ def fit_normalisation(
     all_labels[known] = labels
     for g in range(len(centres)):
         if len(centres) > 1 and (reference & (all_labels == g)).sum() < MIN_REGIME_ROWS:
-            reference |= known & (all_labels == g)
+            reference = reference | (known & (all_labels == g))
             notes.append(f"operating regime {g + 1} was hardly seen while healthy: normalised on all of its rows")
     discrete = len(centres) > 1 or _is_set_point(x[known], labels, extent)
     degree = 0 if discrete or not x.shape[1] else 2

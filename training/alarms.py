@@ -43,11 +43,14 @@ class Alarms:
             signal, limit = signal * side, limit * side
         active = state["alarm.active"] > zero
         timer = state["alarm.timer"]
-        wants_change = xp.where(active, signal < limit - dead_band, signal > limit)
+        beyond = signal > xp.where(active, limit - dead_band, limit)
+        wants_change = active ^ beyond
         delay = xp.where(active, off_delay, on_delay)
         running = xp.where(timer > zero, timer + dt, one)
-        # a signal that is not known stops the timer
-        idle = xp.where(xp.isnan(signal), timer, zero) if self._may_be_unknown else zero
+        idle = zero
+        if self._may_be_unknown:
+            unknown = xp.isnan(signal)
+            wants_change, idle = wants_change & ~unknown, xp.where(unknown, timer, zero)
         timer = xp.where(wants_change, running, idle)
         change = wants_change & (timer - one >= delay)
         active = (active ^ change).astype(xp.float32)

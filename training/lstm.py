@@ -57,7 +57,7 @@ def fit(lives: Sequence[Sequence3], params: LstmParams, log: Callable[[int, floa
     decay = keras.optimizers.schedules.CosineDecay(params.learning_rate, params.epochs * STEPS_PER_EPOCH)
     train = _trainer(tf, model, keras.optimizers.Adam(decay, clipnorm=1.0), params.units)
     batches = _batches(lives, params)
-    with tqdm(range(params.epochs), desc="lstm", unit="epoch", leave=False) as bar:
+    with tqdm(range(params.epochs), desc="lstm", unit="epoch", leave=False, disable=None) as bar:
         for epoch in bar:
             loss = float(np.mean([float(train(*next(batches))) for _ in range(STEPS_PER_EPOCH)]))
             bar.set_postfix(rmse=f"{loss**0.5:.4f}")
@@ -81,7 +81,7 @@ def predict(weights: LstmWeights, lives: Sequence[Float32]) -> list[Float32]:
     )
     out: list[Float32] = [np.empty(0, np.float32)] * len(lives)
     order = np.argsort([len(X) for X in lives], kind="stable")
-    for start in tqdm(range(0, len(lives), TOGETHER), desc="lstm predicts", leave=False):
+    for start in tqdm(range(0, len(lives), TOGETHER), desc="lstm predicts", leave=False, disable=None):
         chosen = order[start : start + TOGETHER]
         X = np.clip(_pad([lives[k] for k in chosen]), -weights.clip, weights.clip)
         h = c = np.zeros((len(chosen), weights.units), np.float32)

@@ -68,8 +68,8 @@ def prognose(
         first, second = split(values, [values.shape[1] // 2] * 2)
         return xp.where(with_age, first, second)
 
-    by_name = {"aged": said.aged, "free": said.free}
-    xgboost = choose(xp.concat([by_name[h] for h in heads], axis=1))
+    only = said.aged if heads == ["aged"] else said.free
+    xgboost = only if len(heads) == 1 else xp.where(with_age, said.aged, said.free)
     rul_model = xp.concat([said.lstm, xgboost], axis=1)
     blend = np.array([[cal.heads[h].weights[m] for h in heads] for m in RUL_MODELS], np.float32)
     rul = clip(choose(matmul(rul_model, blend)), 0.0, cal.cap)

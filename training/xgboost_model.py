@@ -72,7 +72,7 @@ def fit(
         "seed": params.seed,
         "nthread": params.threads,
     }
-    with tqdm(total=params.trees, desc=f"xgboost, {params.objective}", unit="tree", leave=False) as bar:
+    with tqdm(total=params.trees, desc=f"xgboost, {params.objective}", unit="tree", leave=False, disable=None) as bar:
         return xgboost.train(settings, data, params.trees, callbacks=[_Progress(bar)])
 
 

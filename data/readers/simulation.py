@@ -36,7 +36,8 @@ def make(cls: AssetClass, folder: Path) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     part, about, file = folder / (ROWS + ".part"), [], None
-    records = tqdm(SIMULATORS[source.simulator](source.machines, source.seed), f"simulate {cls.fleet}", unit=" records")
+    simulated = SIMULATORS[source.simulator](source.machines, source.seed)
+    records = tqdm(simulated, f"simulate {cls.fleet}", unit=" records", disable=None)
     for number, record in enumerate(records):
         table = _table(cls, record, number)
         file = file or pq.ParquetWriter(part, table.schema, compression="zstd")
