@@ -27,16 +27,16 @@ class Clock:
     """Advances the timers of a twin. Durations inside are in ticks, the age is in the time unit.
 
     A tick has passed when at most half an observation interval is missing to it, so that jitter of the time stamps
-    does not make every other tick late. Where an interval is shorter than a tick, age is a compensated pair: a single
-    float32 counting seconds stops at 2²⁴ = 194 days, and a pair counting thousandths of a tick gains or loses a
-    minute in ten years. An age that cannot be is unknown.
+    does not make every other tick late. An age in seconds is a compensated pair: a single float32 counting them stops
+    at 2²⁴ = 194 days, and a pair counting thousandths of a tick gains or loses a minute in ten years. An age that
+    cannot be is unknown.
     """
 
     asset_class: AssetClass
 
     @property
     def compensated(self) -> bool:
-        return self.asset_class.time.interval < self.asset_class.time.tick
+        return self.asset_class.time.unit == "s"  # 2²⁴ cycles are no life
 
     @property
     def slices(self) -> list[Slice]:
@@ -45,9 +45,9 @@ class Clock:
         return [*(Slice(f"clock.{name}", "life", 1) for name in names), *low]
 
     def __call__(
-        self, dt: Array, event: Array, age: Array, accepted: Array, state: dict[str, Array]
+        self, dt: Array, begins: Array, age: Array, accepted: Array, state: dict[str, Array]
     ) -> tuple[Signals, dict[str, Array]]:
-        """`dt`, `event` and `age` [B,1] in the time unit and the unit of life.
+        """`dt` and `age` [B,1] in the time unit and the unit of life; `begins` bool[B,1], whether a life does.
 
         `accepted` [B,1] is the longest time in ticks that a sensor's reading stands for, 0 where none could be used.
         """
@@ -61,9 +61,8 @@ class Clock:
 
         age = age * constant(age, self.asset_class.time_units_per_life_unit)
         given = (age >= zero) & (age < constant(age, np.inf))  # false for NaN
-        new = (event == one).astype(xp.float32)
         known_before = state["clock.age_known"]
-        known = xp.maximum(known_before, xp.where(given, one, new))
+        known = xp.maximum(known_before, (given | begins).astype(xp.float32))
         running, low = self._older(dt * known_before, state)
         current = xp.where(given, age, running)
 

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from data.asset_class import AssetClass
+from edge_runtime.contract.event import Event
 from edge_runtime.contract.quality import Quality
 from features import derived, waveform
 from features.array import Array, Float32, clip, constant, matmul, namespace, reshape, row_max, scatter_rows, split
@@ -108,6 +109,8 @@ class FeatureStep:
         xp, cls = namespace(seen.readings), self.asset_class
         dt, event, age = seen.dt[:, None], seen.event[:, None], seen.age[:, None]
         clean, flags, new = self.cleaning(seen.readings, dt, state)
+        begins = event == constant(event, Event.NEW_LIFE)
+        dt = xp.where(begins, constant(dt, 0), dt)  # the time before a life is no part of it
         conditions = self._conditions(clean)
         values, snapshots = self._values(clean, seen)
         z, unfamiliar = Normalisation(self.parameters)(values, conditions)
@@ -117,7 +120,7 @@ class FeatureStep:
             unusable = unusable | spike
             flags = flags + self._to_channels(spike.astype(xp.float32), Quality.SPIKE)
         rows, accepted, new_filters = self.filters(z, unusable, dt / constant(dt, cls.time.tick), state)
-        signals, new_clock = self.clock(dt, event, age, row_max(accepted), state)
+        signals, new_clock = self.clock(dt, begins, age, row_max(accepted), state)
         health, contribution = self._health(rows)
         features = Features(
             vector=self._vector(rows, signals),

@@ -89,7 +89,7 @@ def in_numpy(whole, inputs, state):
     own = StateLayout(tuple(whole.step.slices))
     features, new = advance(whole.step, inputs, own.leave(slices))
     new = own.enter(new, np.zeros(len(state), np.float32))
-    ticks = features.clock.tick > 0
+    ticks = features.clock.ticks
     remaining, hidden, cell = whole.lstm.step(
         features.vector[:, list(whole.lstm_columns)], slices["lstm.hidden"], slices["lstm.cell"]
     )
@@ -108,28 +108,28 @@ def in_numpy(whole, inputs, state):
     )
     readings = np.where(features.quality == 0, inputs["readings"], np.nan)
     signals = {
-        "health": features.health[:, None],
+        "health": features.health,
         "anomaly_score": made.anomaly_score,
         "failure_probability": made.failure_probability,
         "rul": made.rul,
         "rul_lower": made.lower,
         "unfamiliar": features.unfamiliar,
     } | {name: readings[:, i : i + 1] for i, name in enumerate(whole.asset_class.scalars)}
-    alarm, alarms = whole.alarms(signals, inputs["settings"], inputs["dt"], slices)
+    alarm, alarms = whole.alarms(signals, inputs["settings"], inputs["dt"][:, None], slices)
     outputs = {
-        "health": features.health,
+        "health": features.health[:, 0],
         "anomaly_score": made.anomaly_score[:, 0],
         "failure_probability": made.failure_probability[:, 0],
         "rul": made.rul[:, 0],
         "rul_lower": made.lower[:, 0],
         "rul_upper": made.upper[:, 0],
-        "alarm": alarm,
+        "alarm": alarm[:, 0],
         "warming_up": made.warming_up[:, 0],
         "unfamiliar": features.unfamiliar[:, 0],
         "quality": features.quality,
         "contribution": features.contribution,
         "rul_model": made.rul_model,
-        "tick": features.clock.tick[:, 0],
+        "tick": ticks[:, 0].astype(np.float32),
         **{f"{name}.features": snapshot for name, snapshot in features.waveforms.items()},
     }
     return outputs | {"state_out": whole.layout.leave(new | alarms)}, features

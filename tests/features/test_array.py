@@ -19,7 +19,10 @@ OPERATIONS = {
     "split of one": lambda x: array.split(x, [3])[0],
     "reshape": lambda x: array.reshape(x, (-1, 3, 1)),
     "row_max": array.row_max,
-    "row_any": lambda x: array.row_any(x > array.constant(x, 0.5)),
+    "row_sum": array.row_sum,
+    "squeeze": lambda x: array.squeeze(x[:, :1]),
+    "clip": lambda x: array.clip(x, -0.5, 0.5),
+    "combine": lambda x: array.combine(x, ROWS),
     "two_sum": lambda x: array.two_sum(x, array.constant(x, 1e-6))[1],
     "piecewise_linear": lambda x: array.piecewise_linear(x, KNOTS, VALUES),
 }
@@ -32,7 +35,7 @@ def test_numpy_and_graph_agree(name, batch):
     model = ndx.build({"x": x}, {"y": OPERATIONS[name](x)})
     model.ir_version = 10
     (said,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": X[:batch]})
-    if name in ("row_max", "row_any") and not batch:
+    if name == "row_max" and not batch:  # NumPy has no largest of none
         assert said.shape == (0, 1)
         return
     np.testing.assert_allclose(said, OPERATIONS[name](X[:batch]), rtol=1e-6)

@@ -29,7 +29,7 @@ def clean(rows, dt=1.0, cls=CLS):
     values, flags = [], []
     for row, step in zip(rows, steps, strict=True):
         entered = layout.enter(state, np.zeros(1, np.float32))
-        value, flag, new = cleaning(np.array([row], np.float32), np.array([step]), entered)
+        value, flag, new = cleaning(np.array([row], np.float32), np.array([[step]]), entered)
         state = layout.leave(new) if layout.slices else state
         values.append(value[0])
         flags.append(flag[0])

@@ -10,39 +10,38 @@ from features.clock import Clock
 from features.state import StateLayout
 from tests.features.machines import CLASSES, asset_class, life
 
-LAYOUT = StateLayout(Clock.slices)
 HOURLY = asset_class(
     time={"unit": "s", "interval": 60, "tick": 3600, "max_gap": 7200},
     life=life(unit="h"),
     features={"warm_up": 8},
 )
+NAMES = ("ticks", "step", "age", "since_new", "warming_up")
 
 
 def watch(cls, dt, event=None, age=None, usable=None, state=None):
     """Signals [T] by name of one machine, and its last state. Each argument is one value a step; `dt` counts them."""
     clock, n = Clock(cls), len(dt)
+    layout = StateLayout(tuple(clock.slices))
     columns = [dt, event or [0] * n, age or [np.nan] * n, [True] * n if usable is None else usable]
-    state = np.zeros((1, LAYOUT.size), np.float32) if state is None else state
+    state = np.zeros((1, layout.size), np.float32) if state is None else state
     seen = []
     for step, code, years, any_usable in zip(*columns, strict=True):
-        code = np.array([code], np.float32)
+        begins = code == Event.NEW_LIFE
         signals, new = clock(
-            np.array([step], np.float32),
-            code,
-            np.array([years], np.float32),
-            np.array([[any_usable]]),
-            LAYOUT.enter(state, code),
+            np.float32([[0 if begins else step]]),
+            np.array([[begins]]),
+            np.float32([[years]]),
+            np.float32([[any_usable]]),
+            layout.enter(state, np.float32([code])),
         )
-        state = LAYOUT.leave(new)
-        seen.append(
-            {name: getattr(signals, name).item() for name in ("tick", "step", "age", "since_new", "warming_up")}
-        )
+        state = layout.leave(new)
+        seen.append({name: getattr(signals, name).item() for name in NAMES})
     return {name: [each[name] for each in seen] for name in seen[0]}, state
 
 
 def test_a_twin_learns_at_once_and_then_once_a_tick():
     signals, _ = watch(HOURLY, [0, *[60] * 180])
-    assert np.flatnonzero(signals["tick"]).tolist() == [0, 60, 120, 180]
+    assert np.flatnonzero(signals["ticks"]).tolist() == [0, 60, 120, 180]
     assert [signals["step"][k] for k in (0, 60, 120)] == pytest.approx([1, 1, 1], abs=1e-5)
 
 
@@ -52,12 +51,12 @@ def test_jitter_below_a_quarter_of_an_interval_delays_no_tick(jitter):
     cls = asset_class(time={"unit": "s", "interval": 600, "tick": 3600, "max_gap": 7200}, life=life(unit="h"))
     times = np.arange(31) * 600.0 + [0, *jitter]
     signals, _ = watch(cls, [0, *np.diff(times)])
-    assert np.flatnonzero(signals["tick"]).tolist() == [0, 6, 12, 18, 24, 30]
+    assert np.flatnonzero(signals["ticks"]).tolist() == [0, 6, 12, 18, 24, 30]
 
 
 def test_where_every_observation_is_a_tick_early_ones_count_too():
     signals, _ = watch(CLASSES["plain"], [0, 0.9, 0.5, 0.4, 0.2, 3])
-    assert signals["tick"] == [1, 1, 1, 0, 1, 1]
+    assert signals["ticks"] == [1, 1, 1, 0, 1, 1]
     assert signals["step"] == pytest.approx([1, 0.9, 0.5, 0.4, 0.6, 3])
 
 
@@ -101,12 +100,12 @@ def test_a_replaced_sensor_leaves_the_age_alone():
 
 def test_warming_up_falls_with_the_time_watched():
     signals, _ = watch(HOURLY, [0, *[3600] * 9])
-    assert signals["warming_up"] == pytest.approx([1 - min(k, 8) / 8 for k in range(1, 11)])
+    assert signals["warming_up"] == pytest.approx([1 - min(k, 8) / 8 for k in range(10)])
 
 
 def test_a_gap_starts_the_warming_up_again():
     signals, _ = watch(HOURLY, [0, *[3600] * 8, 7201, 3600])
-    assert signals["warming_up"][8:] == pytest.approx([0, 7 / 8, 6 / 8])
+    assert signals["warming_up"][8:] == pytest.approx([0, 1, 7 / 8])
     signals, _ = watch(HOURLY, [0, *[3600] * 8, 7200])
     assert signals["warming_up"][9] == 0
 
@@ -121,15 +120,22 @@ def test_ten_years_of_seconds_do_not_wear_out_the_age():
     cls, steps = CLASSES["seconds, compensated"], 5000
     years = np.linspace(0, 10, 41).astype(np.float32)
     hours = (years * np.float32(8766)).astype(np.float32)
-    clock, none = Clock(cls), np.zeros(len(years), np.float32)
-    unknown, usable = none * np.nan, np.ones((len(years), 1), bool)
-    _, new = clock(none, none, hours, usable, LAYOUT.enter(np.zeros((len(years), LAYOUT.size), np.float32), none))
+    clock, none = Clock(cls), np.zeros((len(years), 1), np.float32)
+    new = {each.name: none for each in clock.slices}
+    _, new = clock(none, none > 0, hours[:, None], none + 1, new)
     for _ in range(steps):
-        _, new = clock(none + 1, none, unknown, usable, new)
+        _, new = clock(none + 1, none > 0, none * np.nan, none + 1, new)
     age = new["clock.age"].astype(np.float64) + new["clock.age_low"]
     start = (hours * np.float32(3600)).astype(np.float64)
     np.testing.assert_array_equal(age[:, 0] - start, steps)
     assert (new["clock.watched"] <= cls.features.warm_up).all()
+
+
+def test_seconds_are_counted_beyond_194_days_where_every_second_is_a_tick_too():
+    cls = asset_class(time={"unit": "s", "interval": 1, "tick": 1, "max_gap": 60}, life=life(unit="d"))
+    _, state = watch(cls, [0, *[1] * 9], age=[300, *[np.nan] * 9])
+    slices = StateLayout(tuple(Clock(cls).slices)).enter(state, np.zeros(1, np.float32))
+    assert float(slices["clock.age"].item()) + slices["clock.age_low"].item() == 300 * 86400 + 9
 
 
 def test_the_feature_age_keeps_float32_precision_after_ten_years():

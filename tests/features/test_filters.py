@@ -25,7 +25,8 @@ def filtered(values, dt=1.0, usable=True, bank=BANK):
     steps[0] = 0
     for value, step, use in zip(values, steps, np.broadcast_to(usable, n), strict=True):
         z = np.array([[value if use else np.nan]], np.float32)
-        rows, new = bank(z, ~np.isnan(z), np.array([step]), layout.enter(state, np.zeros(1, np.float32)))
+        passed = np.float32([[step / bank.asset_class.time.tick]])
+        rows, _, new = bank(z, np.isnan(z), passed, layout.enter(state, np.zeros(1, np.float32)))
         state = layout.leave(new)
         seen.append(rows[0, :, 0])
     return dict(zip(bank.rows, np.array(seen).T, strict=True))
@@ -34,14 +35,14 @@ def filtered(values, dt=1.0, usable=True, bank=BANK):
 def reference(values, dt, usable, limit, stop=np.inf):
     """The average of the module's docstring in float64: time constant `limit`, nothing learned after `stop` ticks."""
     average = observed = unseen = 0.0
-    made, longest = [], 200
+    made = []
     for k, (value, step, use) in enumerate(zip(values, dt, usable, strict=True)):
-        unseen = min(unseen + (step if k else 0), longest)
+        unseen += step if k else 0
         if use:
             weight = 1.0 if observed == 0 else unseen
             if weight > 0 and observed < stop:
                 average += (value - average) * weight / (min(observed, limit) + weight)
-            observed = min(observed + weight, longest)
+            observed += weight
             unseen = 0.0
         made.append(average)
     return made

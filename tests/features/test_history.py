@@ -46,7 +46,7 @@ def by_hand(one):
             "settings": np.zeros((1, 0), np.float32),
         }
         features, state = advance(STEP, inputs, state)
-        if features.clock.tick.item():
+        if features.clock.ticks.item():
             ticks.append(k)
             vectors.append(features.vector[0])
     return ticks, np.array(vectors)

@@ -52,7 +52,7 @@ def test_nothing_a_machine_may_send_makes_anything_but_finite_numbers(name, seed
     for features in seen:
         for value in (features.vector, features.health, features.contribution, features.clock.age):
             assert np.isfinite(value).all()
-        for share in (features.health, features.unfamiliar, features.clock.warming_up, features.clock.tick):
+        for share in (features.health, features.unfamiliar, features.clock.warming_up):
             assert (share >= 0).all()
             assert (share <= 1).all()
         assert np.isin(features.quality, [0, 1, 2, 4, 8, 1 + 16, 2 + 16, 4 + 16]).all()
@@ -94,7 +94,7 @@ def test_two_lives_joined_by_an_event_are_two_machines(name, seed):
     for a, b in zip(in_one[len(first) :], apart, strict=True):
         np.testing.assert_array_equal(a.vector, b.vector)
         np.testing.assert_array_equal(a.health, b.health)
-        np.testing.assert_array_equal(a.clock.tick, b.clock.tick)
+        np.testing.assert_array_equal(a.clock.ticks, b.clock.ticks)
         np.testing.assert_array_equal(a.clock.warming_up, b.clock.warming_up)
         np.testing.assert_array_equal(a.clock.since_new, b.clock.since_new)
 
@@ -132,7 +132,7 @@ def test_an_observation_at_the_same_time_moves_no_average():
     before, after = (step.layout.enter(each, np.zeros(1, np.float32)) for each in (state, new))
     changed = {name for name in before if (before[name] != after[name]).any()}
     assert changed == {"filters.last"}
-    assert features.clock.tick.item() == 0
+    assert not features.clock.ticks.item()
 
 
 def test_a_late_first_reading_is_a_first_reading():
@@ -140,10 +140,9 @@ def test_a_late_first_reading_is_a_first_reading():
     silent = [constant_machine(step.asset_class, np.nan, dt=k > 0) for k in range(9)]
     talking = [constant_machine(step.asset_class, value) for value in (20, 30, 10, 25)]
     late, _ = run(step, silent + talking)
-    prompt, _ = run(step, talking)
+    prompt, _ = run(step, [talking[0] | {"dt": np.zeros(1, np.float32)}, *talking[1:]])
     for a, b in zip(late[9:], prompt, strict=True):
         np.testing.assert_array_equal(a.vector[:, : step.free_of_age], b.vector[:, : step.free_of_age])
-        np.testing.assert_array_equal(a.clock.warming_up, b.clock.warming_up)
     assert all(features.clock.warming_up == 1 for features in late[:9])
 
 
@@ -161,6 +160,25 @@ def test_one_lone_jump_is_set_aside_and_a_second_believed():
     assert oil[5] == pytest.approx(60 - made.expected[0, 0])
 
 
+def test_after_a_pause_a_jump_is_believed():
+    cls = asset_class()
+    made = parameters(cls)
+    made.spread[:] = 1
+    step = FeatureStep(cls, made)
+    seen, _ = run(step, [constant_machine(cls, value) for value in (20, 20, np.nan, 60, 60)])
+    assert [features.quality[0, 0] for features in seen] == [0, 0, Quality.MISSING, 0, 0]
+
+
+def test_the_time_before_a_life_ends_what_was_held_of_the_last_one():
+    step = step_of("set points held")
+    known = constant_machine(step.asset_class, 50)
+    lost = constant_machine(step.asset_class, 50, dt=100, event=Event.NEW_LIFE)
+    lost["readings"][0, 0] = np.nan  # speed, held for 2 cycles
+    (_, features), _ = run(step, [known, lost])
+    assert features.quality[0, 0] == Quality.MISSING
+    assert np.isnan(features.conditions[0, 0])
+
+
 def test_contributions_add_up_to_the_health_lost():
     step = step_of("seconds, compensated")
     made = step.parameters
@@ -168,7 +186,7 @@ def test_contributions_add_up_to_the_health_lost():
     unlost = -made.failed / (made.healthy - made.failed)  # of a machine that shows the expected values
     for features in seen:
         inside = (features.health > 0) & (features.health < 1)
-        lost = features.contribution.sum(axis=1)
+        lost = features.contribution.sum(axis=1, keepdims=True)
         np.testing.assert_allclose((unlost - features.health)[inside], lost[inside], atol=1e-5)
     assert any((features.health > 0).any() and (features.health < 1).any() for features in seen)
 
@@ -186,7 +204,7 @@ def test_without_projections_health_says_nothing():
     cls = asset_class()
     step = FeatureStep(cls, parameters(cls).without_projections())
     features, _ = advance(step, constant_machine(cls), np.zeros((1, step.layout.size), np.float32))
-    assert features.health.tolist() == [0]
+    assert features.health.tolist() == [[0]]
     assert not features.contribution.any()
     assert features.vector.shape == (1, len(step.names))
 

@@ -28,11 +28,11 @@ def by_name(features, state):
     outputs = {
         "features": features.vector,
         "values": features.values,
-        "tick": features.clock.tick[:, 0],
+        "tick": features.clock.ticks[:, 0].astype(np.float32),
         "since_new": features.clock.since_new[:, 0],
         "warming_up": features.clock.warming_up[:, 0],
         "unfamiliar": features.unfamiliar[:, 0],
-        "health": features.health,
+        "health": features.health[:, 0],
         "quality": features.quality,
         "contribution": features.contribution,
         "state_out": state,
