@@ -142,6 +142,7 @@ class Trees:
         """[B]: the smallest relative distance |x − t| / max(|x|, |t|) to a threshold over the splits each row visits.
 
         A row whose margin is within float32 rounding may fall on the other side of a split after a harmless difference.
+        A zero is exact (what was never observed, or no change at all): on a split at zero it does not count.
         """
         out = np.full(len(X), np.inf, np.float32)
         for rows in _chunks(len(X)):
@@ -151,7 +152,7 @@ class Trees:
                 with np.errstate(invalid="ignore"):
                     gap = np.abs(x - t) / np.maximum(np.maximum(np.abs(x), np.abs(t)), TINY)
                 # leaves compare nothing; NaN and the infinities are far from every threshold
-                gap = np.where((self.left[node] == node) | ~np.isfinite(gap), np.inf, gap)
+                gap = np.where((self.left[node] == node) | ~np.isfinite(gap) | (x == 0) & (t == 0), np.inf, gap)
                 out[rows] = np.minimum(out[rows], gap.min(axis=1, initial=np.inf))
         return out
 
