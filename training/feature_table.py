@@ -94,12 +94,11 @@ def label_rows(
             "since_new": table.columns["since_new"] > 0.5,
         }
     )
-    ends = {(each.asset, each.life): (each.kind, each.last, each.end) for each in lives}
+    # a log may have the failure a moment after the last row
+    tick = asset_class.time.tick * 1e9
+    failed = {(each.asset, each.life) for each in lives if each.kind == "failure" and each.end - each.last <= tick}
     last = rows.groupby(["asset", "life"]).row.transform("max") == rows.row
-    failed = [
-        ends[key][0] == "failure" and ends[key][1] == ends[key][2] for key in zip(rows.asset, rows.life, strict=True)
-    ]
-    rows["at_failure"] = last & np.array(failed)
+    rows["at_failure"] = last & np.array([key in failed for key in zip(rows.asset, rows.life, strict=True)])
     return rows
 
 

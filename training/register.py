@@ -34,7 +34,7 @@ def register(fleet: str, folder: Path) -> str:
         if version.tags.get("model_id") == bundle.model_id:
             return str(version.version)
     if mlflow.active_run() is None:
-        with tracking.run(fleet, "bundle from cache", {}):
+        with tracking.run(fleet, "bundle from cache", {}, bundle.manifest.provenance.data_hash or "unknown"):
             return register(fleet, folder)
     run = mlflow.active_run()
     mlflow.log_artifacts(str(folder), "bundle")

@@ -55,11 +55,15 @@ def experiment(fleet: str) -> str:
 
 
 @contextmanager
-def run(fleet: str, name: str, params: dict[str, Any]) -> Iterator[Any]:
-    """An MLflow run of `fleet`; yields the library to log metrics and artifacts with."""
+def run(fleet: str, name: str, params: dict[str, Any], data: str | None = None) -> Iterator[Any]:
+    """An MLflow run of `fleet`; yields the library to log metrics and artifacts with.
+
+    `data` is the hash of the observations, where these are not here.
+    """
     mlflow = library()
     with mlflow.start_run(experiment_id=experiment(fleet), run_name=f"{fleet} {name}"):
-        mlflow.set_tags({"fleet": fleet, "stage": name, "commit": commit(), "data_hash": data_hash(fleet)})
+        tags = {"fleet": fleet, "stage": name, "commit": commit(), "data_hash": data or data_hash(fleet)}
+        mlflow.set_tags(tags)
         mlflow.log_params(params)
         yield mlflow
 
