@@ -2,8 +2,9 @@
 
 python -m training.evaluate <fleet>
 
-Writes predictions.parquet (what the models say at every tick of every test machine: what export must reproduce) and
-evaluation.json (the figures). Which rows count, and how, stands in each function.
+Writes predictions.parquet (what the models say at every tick of every test machine: what export must reproduce; where a
+class has a head for it, also as if nobody knew the ages) and evaluation.json (the figures). Which rows count, and how,
+stands in each function.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sklearn.isotonic import IsotonicRegression
 from data import command, paths
 from data.asset_class import AssetClass
 from data.splits import Splits, read_splits
-from training import metrics, predictions
+from training import metrics, predictions, unknown_age
 from training.calibrate import out_of_fold
 from training.calibration import RUL_MODELS, Calibration
 from training.dataset import Dataset, machine_weights
@@ -172,6 +173,10 @@ def run(fleet: str) -> None:
     head = dataset.heads[0]
     figures.set("rul.cv.rmse", cross[head]["blend"]["rmse"])
     figures.set("rul.cv.se", cross[head]["blend"]["se"] or None, "one training machine")
+    if len(dataset.heads) > 1:
+        without = native(dataset.asset_class, calibration, dataset.test.assign(since_new=False), said)
+        made = list(without.columns[dataset.test.columns.size :])
+        table = table.join(without[made].add_prefix(unknown_age.PREFIX))
     table["scored"] = table.index.isin(scored.index)
     table.to_parquet(paths.artifact(fleet, "predictions.parquet"), index=False)
     text = json.dumps({**figures.values, "reasons": figures.reasons}, indent=1)

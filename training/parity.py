@@ -37,6 +37,15 @@ class Parity:
     max_score_error: float
     within_1e_3: float  # share of rows within 1e-3 in the unit of life
 
+    def worst(self, other: Parity) -> Parity:
+        """The worse figures of both, on the rows of the first."""
+        return Parity(
+            self.rows,
+            max(self.max_abs_error, other.max_abs_error),
+            max(self.max_score_error, other.max_score_error),
+            min(self.within_1e_3, other.within_1e_3),
+        )
+
 
 def stream(graph: bytes, whole: History) -> pd.DataFrame:
     """What the graph says at every tick of every asset: asset, row, and the outputs compared."""
