@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import ast
 import difflib
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data.errors import AssetClassError
 
@@ -29,7 +30,15 @@ Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 ChannelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
-Range = tuple[float, float]
+
+
+def _ordered(value: tuple[float, float]) -> tuple[float, float]:
+    if not value[0] < value[1] or not all(map(math.isfinite, value)):
+        raise ValueError(f"range {list(value)}: write two finite limits, the lower one first")
+    return value
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
 
 # How many time units one unit of life lasts.
 LIFE_UNITS = {"s": {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}, "cycle": {"cycle": 1.0}}
@@ -39,6 +48,10 @@ ALARM_SIGNALS = {"health", "anomaly_score", "failure_probability", "rul", "rul_l
 
 # What of an alarm each machine may set for itself.
 ALARM_PARTS = ("limit", "dead_band", "on_delay", "off_delay")
+# What a formula of a derived channel may consist of.
+FUNCTIONS = {"sqrt", "log", "exp", "abs"}
+_OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.USub)
+_GRAMMAR = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.Call, ast.Name, ast.Load, ast.Constant, *_OPERATORS)
 
 
 class Spec(BaseModel):
@@ -70,13 +83,6 @@ class Channel(Spec):
     stuck_after: Positive | None = None  # unchanged for this long: stuck; None: may stay constant
     waveform: Waveform | None = None
     description: str = ""
-
-    @field_validator("range")
-    @classmethod
-    def _ordered(cls, value: Range) -> Range:
-        if not value[0] < value[1]:
-            raise ValueError(f"range {list(value)}: write the lower limit first, and a higher one second")
-        return value
 
     @model_validator(mode="after")
     def _waveforms_are_sensors(self) -> Channel:
@@ -330,12 +336,16 @@ class AssetClass(Spec):
             yield f"derived channel '{name}' has the name of a channel: rename it"
         for name, derived in self.derived.items():
             known = {*self.scalars, *self.settings}
-            try:
-                used = {n.id for n in ast.walk(ast.parse(derived.formula, mode="eval")) if isinstance(n, ast.Name)}
-            except SyntaxError:
-                yield f"derived channel '{name}': formula {derived.formula!r} is not an arithmetic expression"
+            used = _names_in(derived.formula)
+            if used is None:
+                yield (
+                    f"derived channel '{name}': formula {derived.formula!r} is not arithmetic "
+                    f"(+ - * / **, numbers, {', '.join(sorted(FUNCTIONS))})"
+                )
                 continue
-            for unknown in sorted(used - known - {"sqrt", "log", "exp", "abs"}):
+            if not used & known:
+                yield f"derived channel '{name}': formula {derived.formula!r} uses no channel and no setting"
+            for unknown in sorted(used - known):
                 yield f"derived channel '{name}' uses '{unknown}', which is neither a scalar channel nor a setting" + (
                     _did_you_mean(unknown, known)
                 )
@@ -343,6 +353,19 @@ class AssetClass(Spec):
             known = ALARM_SIGNALS | set(self.scalars)
             if alarm.signal not in known:
                 yield f"alarm '{name}' watches '{alarm.signal}'" + (_did_you_mean(alarm.signal, known) or " (unknown)")
+
+
+def _names_in(formula: str) -> set[str] | None:
+    """Channels and settings that a formula uses; None when it is not an arithmetic expression."""
+    try:
+        nodes = list(ast.walk(ast.parse(formula, mode="eval")))
+    except (SyntaxError, ValueError):
+        return None
+    calls = [node.func for node in nodes if isinstance(node, ast.Call)]
+    known_calls = all(isinstance(call, ast.Name) and call.id in FUNCTIONS for call in calls)
+    if not known_calls or not all(isinstance(node, _GRAMMAR) for node in nodes):
+        return None
+    return {node.id for node in nodes if isinstance(node, ast.Name)} - FUNCTIONS
 
 
 def load(fleet: str, folder: Path = CLASSES) -> AssetClass:

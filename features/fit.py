@@ -109,6 +109,10 @@ def fit_projections(
     row.
     """
     known = np.isfinite(rul)
+    if not known.any():
+        raise ValueError(
+            "no row of the training machines has a known remaining life: failures are needed to learn from"
+        )
     ridge = Ridge(alpha=RIDGE).fit(smooth[known], rul[known] / rul[known].max(), sample_weight=weight[known])
     components = min(PRINCIPAL_COMPONENTS, smooth.shape[1])
     pca = PCA(components, random_state=0).fit(smooth[known])

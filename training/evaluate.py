@@ -103,12 +103,14 @@ def rul_figures(figures: Figures, scored: pd.DataFrame, training: pd.DataFrame) 
     mean = np.average(known.lower, weights=machine_weights(known))
     figures.set("rul.null.mean", metrics.rmse(capped, np.full(len(capped), mean)))
     aged = known[known.age.notna()]
-    if aged.empty or scored.age.isna().any():
-        figures.set("rul.null.age", None, "the age of some machines is not known")
-    else:
-        by_age = IsotonicRegression(increasing=False, out_of_bounds="clip")
-        by_age.fit(aged.age, aged.lower, sample_weight=machine_weights(aged))
-        figures.set("rul.null.age", metrics.rmse(capped, by_age.predict(scored.age)))
+    if aged.empty or scored.age.isna().all():
+        figures.set("rul.null.age", None, "the age of the machines is not known")
+        return
+    by_age = IsotonicRegression(increasing=False, out_of_bounds="clip")
+    by_age.fit(aged.age, aged.lower, sample_weight=machine_weights(aged))
+    # a machine of unknown age is predicted by the mean
+    guessed = np.where(scored.age.isna(), mean, by_age.predict(scored.age.fillna(0.0)))
+    figures.set("rul.null.age", metrics.rmse(capped, guessed))
 
 
 def all_row_figures(figures: Figures, table: pd.DataFrame, cap: float) -> None:

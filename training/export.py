@@ -180,7 +180,7 @@ def export(fleet: str, run_id: str | None, created: str) -> dict[str, Any]:
     proven = prove(graph, twin, dataset, whole)
     figures = json.loads(paths.artifact(fleet, "evaluation.json").read_text()) | {"parity": asdict(proven)}
     alarms = {"alarms": {name: alarm.model_dump() for name, alarm in dataset.asset_class.alarms.items()}}
-    slices = fingerprints(model, twin.layout, {"alarm.active": alarms, "alarm.timer": alarms})
+    slices = fingerprints(model, twin.layout, dataset.asset_class, {"alarm.active": alarms, "alarm.timer": alarms})
     outputs = [o.name for o in model.graph.output if o.name != "state_out"]
     folder = paths.artifact(fleet, "bundle")
     write_bundle(

@@ -10,12 +10,17 @@ from collections.abc import Mapping
 
 import onnx
 
+from data.asset_class import AssetClass
 from edge_runtime.manifest import canonical_json
 from features.state import StateLayout
 
 
-def fingerprints(model: onnx.ModelProto, layout: StateLayout, declared: Mapping[str, object]) -> dict[str, str]:
+def fingerprints(
+    model: onnx.ModelProto, layout: StateLayout, asset_class: AssetClass, declared: Mapping[str, object]
+) -> dict[str, str]:
     """Hex digest by slice name, from the nodes between the graph's inputs and `state_out`.
+
+    An input counts with what its columns mean: two channels that change places change every slice they feed.
 
     A slice read on the way counts by its name: it has a fingerprint of its own. `declared` gives slices that keep their
     meaning whatever feeds them (alarm states survive a new model) the object that says what they mean.
@@ -23,6 +28,7 @@ def fingerprints(model: onnx.ModelProto, layout: StateLayout, declared: Mapping[
     producer = {name: (node, i) for node in model.graph.node for i, name in enumerate(node.output)}
     constants = {c.name: c.SerializeToString(deterministic=True) for c in model.graph.initializer}
     entry = {name: f"slice {s.name}" for name, s in zip(_split_outputs(model, layout), layout.slices, strict=True)}
+    meaning = _meaning(asset_class)
     known: dict[str, str] = {}
 
     def digest(name: str) -> str:
@@ -36,7 +42,7 @@ def fingerprints(model: onnx.ModelProto, layout: StateLayout, declared: Mapping[
         if name in constants:
             return [b"constant", constants[name]]
         if name not in producer:
-            return [b"input", name.encode()]
+            return [b"input", name.encode(), canonical_json(meaning.get(name))]
         node, output = producer[name]
         attributes = sorted(a.SerializeToString(deterministic=True) for a in node.attribute)
         inputs = [digest(i).encode() if i else b"" for i in node.input]
@@ -46,6 +52,17 @@ def fingerprints(model: onnx.ModelProto, layout: StateLayout, declared: Mapping[
     made = {s.name: digest(end)[:16] for s, end in zip(layout.slices, ends, strict=True)}
     stated = {name: _hash(canonical_json(value))[:16] for name, value in declared.items()}
     return made | {name: value for name, value in stated.items() if name in made}
+
+
+def _meaning(asset_class: AssetClass) -> dict[str, object]:
+    """What the columns of each input mean, by the name of the input."""
+    channels = asset_class.channels
+    return {
+        "readings": [[name, channels[name].quantity, channels[name].unit] for name in asset_class.scalars],
+        "settings": [*asset_class.settings, *asset_class.alarm_settings],
+        "dt": asset_class.time.unit,
+        "age": asset_class.life.unit,
+    } | {name: channels[name].model_dump(mode="json") for name in asset_class.waveforms}
 
 
 def _through(producer: Mapping[str, tuple[onnx.NodeProto, int]], name: str) -> str:

@@ -228,7 +228,7 @@ def test_connected_at_sixty_percent_of_life_a_twin_says_less():
 def prints(whole):
     alarms = {name: alarm.model_dump() for name, alarm in whole.asset_class.alarms.items()}
     meant = {"alarm.active": alarms, "alarm.timer": alarms}
-    return fingerprints(whole.graph(), whole.layout, meant if alarms else {})
+    return fingerprints(whole.graph(), whole.layout, whole.asset_class, meant if alarms else {})
 
 
 def changed(before, after):
