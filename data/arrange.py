@@ -63,6 +63,7 @@ def assemble(cls: AssetClass, recording: Recording) -> Recording:
     assembled = assemble_table(rules, recording.time, columns)
     begins = starts(recording)[1:]
     idle_from, idle_until = window_end(recording.time[begins - 1], rules.interval), recording.time[begins]
+    begun = window_end(recording.time[begins], rules.interval)
     between = np.searchsorted(idle_from, assembled.time) - 1  # the newest life whose last window is over
     idle = (between >= 0) & (assembled.time < np.append(idle_until, 0)[between])
     time = assembled.time[~idle]
@@ -77,7 +78,7 @@ def assemble(cls: AssetClass, recording: Recording) -> Recording:
         age=age,
         life=None if recording.life is None else recording.life[newest],
         event=None if recording.event is None else _events(recording.event, recording.time, time),
-        ends=tuple(_moved(end, recording.time, rules.interval) for end in recording.ends),
+        ends=tuple(_moved(end, recording.time, begun, rules.interval) for end in recording.ends),
         waveforms=_place(recording, np.searchsorted(time, recording.time), last=True),
     )
 
@@ -102,11 +103,13 @@ def _events(event: np.ndarray, source: np.ndarray, time: np.ndarray) -> np.ndarr
     return moved
 
 
-def _moved(end: End, source: np.ndarray, interval: int) -> End:
+def _moved(end: End, source: np.ndarray, begun: np.ndarray, interval: int) -> End:
+    """`end` at the end of its window, unless the next life begins in that window: its observation is the new life's."""
     before = source[: np.searchsorted(source, end.time, side="right")]
     if not before.size:
         return end
-    return End(max(end.time, int(window_end(before[-1:], interval)[0])), end.kind)
+    window = int(window_end(before[-1:], interval)[0])
+    return end if window in begun else End(max(end.time, window), end.kind)
 
 
 def _place(recording: Recording, place: np.ndarray, last: bool) -> dict[str, tuple[np.ndarray, np.ndarray]]:
