@@ -1,0 +1,10 @@
+"""What all tests share."""
+
+import os
+
+from hypothesis import settings
+
+# CI always draws the same examples, so that a change is judged by itself; everywhere else new ones are drawn.
+settings.register_profile("ci", derandomize=True)
+settings.register_profile("thorough", max_examples=3000)
+settings.load_profile("ci" if os.environ.get("CI") else os.environ.get("HYPOTHESIS_PROFILE", "default"))
