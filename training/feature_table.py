@@ -16,6 +16,7 @@ import pandas as pd
 
 from data import command, paths
 from data.asset_class import AssetClass
+from data.errors import DataError
 from data.labels import label
 from data.lives import Life, read_lives
 from data.observations import Observations
@@ -102,6 +103,21 @@ def label_rows(
     return rows
 
 
+def require_labels(fleet: str, rows: pd.DataFrame) -> None:
+    """Raise `DataError` where some fold would leave nothing to learn from."""
+    training = rows[(rows.fold != TEST) & rows.warm]
+    for fold in sorted(rows.fold[rows.fold != TEST].unique()):
+        fitted = training[training.fold != fold]
+        without = f"{fleet}: without the machines of fold {fold} there is no row after warm-up"
+        if not fitted.exact.any():
+            raise DataError(
+                f"{without} whose remaining life is known: add machines that failed, or lower labels.cap or "
+                "features.warm_up"
+            )
+        if fitted.healthy.sum() < 2:
+            raise DataError(f"{without} that is healthy: lower life.healthy.min_remaining or features.warm_up")
+
+
 def clean_values(asset_class: AssetClass, whole: History) -> Table:
     """Cleaned but not normalised sensor values and operating conditions at every tick: what fitting starts from."""
     raw = asset_class.model_copy(update={"features": asset_class.features.model_copy(update={"spike": None})})
@@ -164,6 +180,7 @@ def run(fleet: str) -> None:
     print(f"{fleet}: {whole.total:,} observations of {len(whole.assets)} machines, streamed {passes} times")
     clean = clean_values(asset_class, whole)
     rows = label_rows(asset_class, observations, lives, splits, clean)
+    require_labels(fleet, rows)
     folder = paths.artifact(fleet, "features")
     folder.mkdir(parents=True, exist_ok=True)
     rows.to_parquet(folder / "rows.parquet", index=False)

@@ -42,7 +42,12 @@ class Params:
 
 def read_params(path: Path = PARAMS) -> Params:
     """The parameters in `path`; unknown keys and wrong types are refused with the key's name."""
-    content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise DataError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected a mapping of sections (fleets, split, features, …)")
     sections = {f.name: f.default_factory for f in fields(Params)}
     unknown = [key for key in content if key not in sections]
     for section, value in content.items():
