@@ -1,0 +1,126 @@
+"""Figures: what counts, by which rule, and null with a reason where nothing can be said."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from data.splits import Splits
+from tests.training.tables import CAP, HORIZON, asset_class, machines
+from training import evaluate, metrics
+from training.calibrate import calibrate
+from training.params import PrognosisParams
+
+FIXED = [
+    *(
+        f"rul.{name}"
+        for name in ("rmse", "rmse_uncapped", "nasa_score", "nasa_score_uncapped", "null.mean", "null.age")
+    ),
+    *(f"rul.per_model.{name}.rmse" for name in ("lstm", "xgboost", "blend")),
+    *(f"failure.{name}" for name in ("pr_auc", "brier", "null_brier")),
+]
+
+
+def value(figures, name):
+    at = figures.values
+    for part in name.split("."):
+        at = at[part]
+    return at
+
+
+@pytest.fixture(scope="module")
+def calibration():
+    return calibrate(machines(20), ["aged", "free"], CAP, HORIZON, PrognosisParams())
+
+
+def predicted(rows, calibration):
+    """Rows of test machines with a prognosis, as stage `evaluate` has them."""
+    return evaluate.native(asset_class(), calibration, rows.drop(columns=["lstm", "aged", "free", "score"]), rows)
+
+
+def all_figures(table, scored, calibration, training=None):
+    figures = evaluate.Figures()
+    evaluate.rul_figures(figures, scored, machines(20) if training is None else training)
+    evaluate.all_row_figures(figures, table, CAP)
+    evaluate.failure_figures(figures, table, calibration)
+    evaluate.count_figures(figures, table, scored)
+    return figures
+
+
+def test_figures_of_machines_that_failed(calibration):
+    table = predicted(machines(10, seed=5), calibration)
+    scored = table[table.row == 50]
+    figures = all_figures(table, scored, calibration)
+    assert not figures.reasons
+    for name in FIXED:
+        assert np.isfinite(value(figures, name))
+    assert value(figures, "rul.rmse") == metrics.rmse(scored.lower.to_numpy(), scored.rul.to_numpy(float))
+    assert value(figures, "rul.rmse_uncapped") > value(figures, "rul.rmse")  # some have more life left than the cap
+    assert value(figures, "rul.rmse") < value(figures, "rul.null.mean")
+    assert value(figures, "rul.per_model.blend.rmse") == value(figures, "rul.rmse")
+    assert value(figures, "failure.brier") < value(figures, "failure.null_brier")
+    assert value(figures, "rul.all_rows.coverage") > 0.8
+    assert figures.values["n"] == {
+        "machines": 10, "lives": 10, "lives_scored": 10, "lives_left_out": 0, "rows": len(table), "failures": 10,
+    }  # fmt: skip
+
+
+def test_machines_that_still_run_give_nulls_with_reasons(calibration):
+    table = predicted(machines(4, seed=5, length=(30, 60), censored=range(4)), calibration)
+    figures = all_figures(table, table[:0], calibration)
+    for name in FIXED:
+        assert value(figures, name) is None or name in ("failure.brier", "failure.null_brier")
+        if value(figures, name) is None:
+            assert figures.reasons[name]
+    assert value(figures, "rul.all_rows.rmse") is None
+    assert value(figures, "failure.horizon") == HORIZON
+    assert figures.values["n"]["failures"] == 0
+    assert figures.values["n"]["lives_left_out"] == 4
+
+
+def test_rows_before_warm_up_count_for_nothing(calibration):
+    rows = machines(4, seed=5).assign(warm=False)
+    table = predicted(rows, calibration)
+    figures = all_figures(table, table[:0], calibration)
+    assert value(figures, "failure.brier") is None
+    assert "warm-up" in figures.reasons["failure.brier"]
+    assert "warm-up" in figures.reasons["rul.all_rows.rmse"]
+
+
+def test_where_no_age_is_known_there_is_no_null_from_age(calibration):
+    table = predicted(machines(4, seed=5).assign(age=np.nan), calibration)
+    figures = all_figures(table, table[table.row == 50], calibration)
+    assert value(figures, "rul.null.age") is None
+    assert "age" in figures.reasons["rul.null.age"]
+    assert np.isfinite(value(figures, "rul.null.mean"))
+
+
+def test_a_single_machine_has_no_standard_error(calibration):
+    table = predicted(machines(1, seed=5), calibration)
+    figures = all_figures(table, table[table.row == 50], calibration)
+    assert value(figures, "rul.all_rows.se") is None
+    assert figures.reasons["rul.all_rows.se"]
+
+
+def test_machines_weigh_the_same_however_often_they_report(calibration):
+    table = predicted(machines(6, seed=5), calibration)
+    often = pd.concat([table, table[table.asset == "M-0"]], ignore_index=True)
+    once, twice = evaluate.Figures(), evaluate.Figures()
+    evaluate.failure_figures(once, table, calibration)
+    evaluate.failure_figures(twice, often, calibration)
+    assert once.values["failure"] == pytest.approx(twice.values["failure"])
+
+
+def test_a_life_is_scored_at_the_last_tick_not_after_its_cut(calibration):
+    table = predicted(machines(3, seed=5), calibration)
+    table = table[table.row % 10 == 0]
+    splits = Splits(0, {}, {("M-0", 0): 57 * 10**9, ("M-1", 0): 40 * 10**9, ("M-2", 0): -1})
+    scored = evaluate.at_cuts(table, splits)
+    assert list(zip(scored.asset, scored.row, strict=True)) == [("M-0", 50), ("M-1", 40)]
+
+
+def test_machines_of_unknown_age_get_the_other_head(calibration):
+    rows = machines(3, seed=5).assign(warming_up=0.0)
+    known, unknown = (predicted(rows.assign(since_new=new), calibration) for new in (True, False))
+    np.testing.assert_allclose(known.rul_xgboost, rows.aged, rtol=1e-6)
+    np.testing.assert_allclose(unknown.rul_xgboost, rows.free, rtol=1e-6)
+    np.testing.assert_allclose(known.rul_lstm, rows.lstm, rtol=1e-6)

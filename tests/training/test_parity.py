@@ -1,0 +1,97 @@
+"""Parity: what counts as the same, what a tree split excuses, and what it does not."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from training.parity import LIFE_OUTPUTS, SCORE_OUTPUTS, Parity, ParityError, compare, life_tolerance
+from training.trees import Trees
+
+ROWS, CAP = 20_000, 100.0
+# one split, at 0.5
+SPLIT = Trees(
+    feature=np.array([0, 0, 0]),
+    threshold=np.array([0.5, 0, 0], np.float32),
+    left=np.array([1, 1, 2]),
+    right=np.array([2, 1, 2]),
+    missing_left=np.zeros(3, bool),
+    value=np.array([0, 1, 2], np.float32),
+    root=np.array([0]),
+    target=np.array([0]),
+    base=np.zeros(1, np.float32),
+)
+
+
+@pytest.fixture
+def said():
+    rng = np.random.default_rng(0)
+    life = {name: rng.uniform(0, CAP, ROWS).astype(np.float32) for name in LIFE_OUTPUTS}
+    score = {name: rng.uniform(0, 1, ROWS).astype(np.float32) for name in SCORE_OUTPUTS}
+    table = pd.DataFrame({"asset": "a", "row": np.arange(ROWS), **life, **score})
+    table.loc[:50, "rul_upper"] = np.inf
+    return table
+
+
+def features(value):
+    return np.full((ROWS, 1), value, np.float32)
+
+
+def test_equal_is_equal_and_so_are_infinities(said):
+    assert compare(said, said.copy(), SPLIT, features(0.1), CAP) == Parity(ROWS, 0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("name", [*LIFE_OUTPUTS, *SCORE_OUTPUTS])
+def test_every_output_counts(said, name):
+    other = said.copy()
+    other.loc[100, name] += np.float32(0.01)
+    with pytest.raises(ParityError, match=r"1 of 20000 rows .* asset 'a', observation 100"):
+        compare(other, said, SPLIT, features(0.1), CAP)
+
+
+@pytest.mark.parametrize("strange", [np.nan, np.inf])
+def test_what_is_not_finite_differs(said, strange):
+    other = said.copy()
+    other.loc[100, "rul"] = strange
+    with pytest.raises(ParityError):
+        compare(other, said, SPLIT, features(0.1), CAP)
+
+
+def test_rounding_is_no_difference(said):
+    other = said.copy()
+    other["rul"] += np.float32(5e-4)
+    other["anomaly_score"] += np.float32(5e-6)
+    made = compare(other, said, SPLIT, features(0.1), CAP)
+    assert made.max_abs_error == pytest.approx(5e-4, rel=0.1)
+    assert made.max_score_error == pytest.approx(5e-6, rel=0.1)
+
+
+def test_a_row_on_a_split_is_excused_and_many_are_not(said):
+    other, X = said.copy(), features(0.1)
+    other.loc[:1, "rul"] += 5
+    X[:2] = np.nextafter(np.float32(0.5), np.float32(1))
+    made = compare(other, said, SPLIT, X, CAP)
+    assert made.within_1e_3 == 1 - 2 / ROWS
+    with pytest.raises(ParityError, match="2 of them on no tree split"):
+        compare(other, said, SPLIT, features(0.501), CAP)
+    other.loc[:2, "rul"] += 5  # three of 20,000 are more than 0.01 %
+    X[:3] = 0.5
+    with pytest.raises(ParityError, match="0 of them on no tree split"):
+        compare(other, said, SPLIT, X, CAP)
+
+
+def test_other_rows_are_no_match(said):
+    with pytest.raises(ParityError, match="dvc repro"):
+        compare(said[:-1], said, SPLIT, features(0.1), CAP)
+    with pytest.raises(ParityError, match="dvc repro"):
+        compare(said.assign(row=said.row + 1), said, SPLIT, features(0.1), CAP)
+
+
+def test_long_lives_are_compared_to_float32_digits():
+    assert life_tolerance(125) == pytest.approx(1.25e-3)
+    assert life_tolerance(10) == 1e-3
+    assert life_tolerance(1e6) == 10
+
+
+def test_the_worse_of_two():
+    a, b = Parity(10, 1e-4, 2e-6, 1.0), Parity(5, 2e-4, 1e-6, 0.9)
+    assert a.worst(b) == Parity(10, 2e-4, 2e-6, 0.9)
