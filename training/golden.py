@@ -47,17 +47,19 @@ def _steps(step: StepFunction, twin: Twin, whole: History, rng: np.random.Genera
         time = np.array([s.time[k] for s in series])
         dt = np.where(k == 0, 0, (time - last) / 1e9).astype(np.float32)
         readings = np.stack([s.readings[k] for s in series])
+        gap = rng.random(len(series)) < 0.05
+        events = [Event.NONE, Event.NEW_LIFE, Event.SENSOR_REPLACED]
+        restart = rng.random((len(series), 1)) < 0.02
+        # Times off the grid: an age in whole cycles would sit right on the splits, which are whole cycles too.
+        dt, late = dt * rng.uniform(0.8, 1.2, len(series)), rng.uniform(0.2, 0.8, len(series))
+        age = np.where(rng.random(len(series)) < 0.5, [s.age[k] for s in series] + late, np.nan)
         inputs = {
             "readings": _spoil(readings, twin, rng),
-            "dt": np.where(rng.random(len(series)) < 0.05, dt + 2 * twin.asset_class.time.max_gap, dt).astype(
-                np.float32
-            ),
-            "event": rng.choice([0, Event.NEW_LIFE, Event.SENSOR_REPLACED], len(series), p=[0.94, 0.03, 0.03]).astype(
-                np.float32
-            ),
-            "age": np.where(rng.random(len(series)) < 0.5, [s.age[k] for s in series], np.nan).astype(np.float32),
+            "dt": np.where(gap, dt + 2 * twin.asset_class.time.max_gap, dt).astype(np.float32),
+            "event": rng.choice(events, len(series), p=[0.94, 0.03, 0.03]).astype(np.float32),
+            "age": age.astype(np.float32),
             "settings": settings,
-            "state": np.where(rng.random((len(series), 1)) < 0.02, np.float32(0), state).astype(np.float32),
+            "state": np.where(restart, np.float32(0), state).astype(np.float32),
         }
         batches.append(inputs)
         state, last = step(inputs, ["rul"])[STATE_OUT], time
@@ -70,8 +72,8 @@ def _some(parts) -> Series:
 
 
 def _spoil(readings: np.ndarray, twin: Twin, rng: np.random.Generator) -> np.ndarray:
-    """Some readings missing, a few out of range."""
-    spoiled = readings.copy()
+    """Some readings missing, a few out of range; all a little off, or whole numbers would sit right on the splits."""
+    spoiled = (readings * rng.normal(1, 1e-3, readings.shape)).astype(np.float32)
     spoiled[rng.random(readings.shape) < 0.03] = np.nan
     high = np.array([twin.asset_class.channels[name].range[1] for name in twin.asset_class.scalars])
     wild = rng.random(readings.shape) < 0.005

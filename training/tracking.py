@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from matplotlib.figure import Figure
 
 from data import paths
 
@@ -66,6 +68,25 @@ def run(fleet: str, name: str, params: dict[str, Any], data: str | None = None) 
         mlflow.set_tags(tags)
         mlflow.log_params(params)
         yield mlflow
+
+
+def log_scatter(mlflow: Any, name: str, label: np.ndarray, predicted: np.ndarray, unit: str) -> None:
+    """Predicted against true remaining life, as a picture in the active run."""
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.add_subplot(aspect="equal", xlabel=f"true remaining life ({unit})", ylabel=f"predicted ({unit})")
+    axes.hexbin(label, predicted, gridsize=40, bins="log", cmap="Blues", mincnt=1)
+    axes.axline((0, 0), slope=1, color="0.4", linewidth=1)
+    mlflow.log_figure(figure, f"{name}.png")
+
+
+def log_histogram(mlflow: Any, name: str, groups: Mapping[str, np.ndarray], label: str) -> None:
+    """How the values of each group are distributed, as a picture in the active run."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot(xlabel=label, ylabel="density of rows")
+    for group, values in groups.items():
+        axes.hist(values, bins=60, density=True, alpha=0.5, label=group)
+    axes.legend(frameon=False)
+    mlflow.log_figure(figure, f"{name}.png")
 
 
 def data_hash(fleet: str) -> str:

@@ -36,6 +36,8 @@ def run(fleet: str) -> None:
         table = predictions.predict_all(dataset, fit_predict)
         table.to_parquet(predictions.path(fleet, "isolation_forest"), index=False)
         training = rows.fold >= 0
+        groups = {"healthy": table.score[training & rows.healthy], "not healthy": table.score[training & ~rows.healthy]}
+        tracking.log_histogram(mlflow, "scores", groups, "anomaly score of the forest, out of fold")
         odd = table.score[training & rows.healthy].mean(), table.score[training & ~rows.healthy].mean()
         mlflow.log_metrics({"mean_score_healthy": odd[0], "mean_score_not_healthy": odd[1]})
         print(f"{fleet} isolation forest: mean score {odd[0]:.3f} on healthy rows, {odd[1]:.3f} on the others")

@@ -47,8 +47,10 @@ def run(fleet: str) -> None:
         table.to_parquet(predictions.path(fleet, "lstm"), index=False)
         judged = (rows.fold >= 0) & rows.exact & rows.warm
         value, se = metrics.grouped_rmse(rows.lower[judged], table.lstm[judged], rows.asset[judged])
+        unit = dataset.asset_class.life.unit
+        tracking.log_scatter(mlflow, "out_of_fold", rows.lower[judged], table.lstm[judged], unit)
         mlflow.log_metrics({"cv_rmse": value, "cv_rmse_se": se})
-        print(f"{fleet} lstm: cross-validated RMSE {value:.2f} ± {se:.2f} {dataset.asset_class.life.unit}")
+        print(f"{fleet} lstm: cross-validated RMSE {value:.2f} ± {se:.2f} {unit}")
 
 
 def main(args: argparse.Namespace) -> None:

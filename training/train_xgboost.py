@@ -45,6 +45,9 @@ def run(fleet: str) -> None:
         judged = (rows.fold >= 0) & rows.exact & rows.warm
         for head in dataset.heads:
             value, se = metrics.grouped_rmse(rows.lower[judged], table[head][judged], rows.asset[judged])
+            tracking.log_scatter(
+                mlflow, f"out_of_fold_{head}", rows.lower[judged], table[head][judged], dataset.asset_class.life.unit
+            )
             mlflow.log_metrics({f"cv_rmse_{head}": value, f"cv_rmse_{head}_se": se})
             print(
                 f"{fleet} xgboost {head}: cross-validated RMSE {value:.2f} ± {se:.2f} {dataset.asset_class.life.unit}"
