@@ -5,11 +5,11 @@ import inspect
 import json
 import re
 import runpy
-import tomllib
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import tomllib
 
 from data import asset_class, ingest, resolve, splits
 from data.fetch import fetch
