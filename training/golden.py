@@ -38,8 +38,9 @@ def record(graph: bytes, twin: Twin, whole: History, seed: int = 0) -> dict[str,
 
 def _steps(step: StepFunction, twin: Twin, whole: History, rng: np.random.Generator) -> list[dict[str, np.ndarray]]:
     """Inputs, states included, of every step of some machines with things going wrong."""
-    series = [_some(whole.series[asset]) for asset in list(whole.assets)[:MACHINES]]
-    settings = whole.settings[: len(series)]
+    longest = sorted(range(len(whole.assets)), key=lambda i: -whole.rows[whole.assets[i]])[:MACHINES]
+    series = [_some(whole.series[whole.assets[i]]) for i in longest]
+    settings = whole.settings[longest]
     state = step.start(len(series))
     last = np.zeros(len(series), np.int64)
     batches = []
