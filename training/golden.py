@@ -30,7 +30,8 @@ def record(graph: bytes, twin: Twin, whole: History, seed: int = 0) -> dict[str,
     clear = np.flatnonzero(_margins(twin, inputs) > MARGIN)
     if not len(clear):
         raise ValueError("no recorded row lies clear of the tree splits: nothing can be replayed")
-    chosen = _chosen(inputs, clear, np.random.default_rng(seed))
+    ranges = np.array([twin.asset_class.channels[name].range for name in twin.asset_class.scalars])
+    chosen = _chosen(inputs, ranges, clear, np.random.default_rng(seed))
     inputs = {name: values[chosen] for name, values in inputs.items()} | _waveforms(twin, len(chosen), seed)
     outputs = step(inputs)
     return {f"in.{name}": value for name, value in inputs.items()} | {f"out.{n}": v for n, v in outputs.items()}
@@ -77,7 +78,7 @@ def _spoil(readings: np.ndarray, twin: Twin, rng: np.random.Generator) -> np.nda
     spoiled = (readings * rng.normal(1, 1e-3, readings.shape)).astype(np.float32)
     spoiled[rng.random(readings.shape) < 0.03] = np.nan
     high = np.array([twin.asset_class.channels[name].range[1] for name in twin.asset_class.scalars])
-    wild = rng.random(readings.shape) < 0.005
+    wild = rng.random(readings.shape) < 0.02
     spoiled[wild] = (np.abs(high) * 10 + 1).astype(np.float32)[np.nonzero(wild)[1]]
     return spoiled
 
@@ -89,11 +90,22 @@ def _margins(twin: Twin, inputs: dict[str, np.ndarray]) -> np.ndarray:
     return twin.trees.margin(features(own, ["features"])["features"])
 
 
-def _chosen(inputs: dict[str, np.ndarray], clear: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """ROWS of the clear rows, those with events, gaps and restarts first."""
-    special = (inputs["event"] > 0) | ~inputs["state"].any(axis=1) | (inputs["dt"] > np.median(inputs["dt"]) * 10)
+def _chosen(
+    inputs: dict[str, np.ndarray], ranges: np.ndarray, clear: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """ROWS of the clear rows, half of them of each kind of what goes wrong; `ranges` [C,2] of the channels."""
+    readings = inputs["readings"]
+    kinds = [
+        inputs["event"] == Event.NEW_LIFE,
+        inputs["event"] == Event.SENSOR_REPLACED,
+        ~inputs["state"].any(axis=1),
+        inputs["dt"] > np.median(inputs["dt"]) * 10,
+        np.isnan(readings).any(axis=1),
+        ((readings < ranges[:, 0]) | (readings > ranges[:, 1])).any(axis=1),
+    ]
     shuffled = rng.permutation(clear)
-    ordered = np.concatenate([shuffled[special[shuffled]][: ROWS // 3], shuffled[~special[shuffled]]])
+    special = np.concatenate([shuffled[kind[shuffled]][: ROWS // 2 // len(kinds)] for kind in kinds])
+    ordered = list(dict.fromkeys([*special.tolist(), *shuffled.tolist()]))
     return np.sort(ordered[:ROWS])
 
 
