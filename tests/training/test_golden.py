@@ -1,0 +1,46 @@
+"""Golden rows: of each kind of what goes wrong there are some, and rows on a split are left out."""
+
+import numpy as np
+
+from edge_runtime.contract.event import Event
+from training.golden import ROWS, _chosen
+
+RANGES = np.array([[0.0, 100.0], [-50.0, 50.0]])
+
+
+def recorded(rows=2000):
+    """Good rows, among them two of each kind that is not."""
+    rng = np.random.default_rng(0)
+    inputs = {
+        "readings": rng.uniform(1, 49, (rows, 2)).astype(np.float32),
+        "dt": np.ones(rows, np.float32),
+        "event": np.zeros(rows, np.float32),
+        "state": rng.uniform(1, 2, (rows, 3)).astype(np.float32),
+    }
+    inputs["event"][10:12] = Event.NEW_LIFE
+    inputs["event"][20:22] = Event.SENSOR_REPLACED
+    inputs["state"][30:32] = 0
+    inputs["dt"][40:42] = 100
+    inputs["readings"][50:52, 1] = np.nan
+    inputs["readings"][60, 0] = 1001
+    inputs["readings"][61, 1] = -51
+    return inputs
+
+
+def test_every_kind_is_among_them_however_rare():
+    chosen = _chosen(recorded(), RANGES, np.arange(2000), np.random.default_rng(1))
+    assert len(chosen) == len(set(chosen)) == ROWS
+    for first in (10, 20, 30, 40, 50, 60):
+        assert {first, first + 1} <= set(chosen)
+
+
+def test_no_kind_takes_the_place_of_ordinary_rows():
+    inputs = recorded()
+    inputs["readings"][::2, 0] = np.nan
+    chosen = _chosen(inputs, RANGES, np.arange(2000), np.random.default_rng(1))
+    assert np.isfinite(inputs["readings"][chosen]).all(axis=1).sum() > ROWS / 4
+
+
+def test_only_clear_rows_are_taken():
+    clear = np.array([10, 41, 60, 100, 101])
+    assert _chosen(recorded(), RANGES, clear, np.random.default_rng(1)).tolist() == clear.tolist()
