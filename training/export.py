@@ -99,7 +99,7 @@ def tolerances(cls: AssetClass, outputs: list[str]) -> dict[str, float]:
     """Largest difference in the self-test, by output: what another onnxruntime or processor may round otherwise."""
     life = parity.life_tolerance(cls.labels.cap)
     by_name = dict.fromkeys(("rul", "rul_lower", "rul_upper", "rul_model"), life)
-    by_name |= {"alarm": 0.0, "tick": 0.0, "quality": 0.0, "contribution": 1e-4, "state_out": 1e-4}
+    by_name |= {"alarm": 0.0, "tick": 0.0, "with_age": 0.0, "quality": 0.0, "contribution": 1e-4, "state_out": 1e-4}
     by_name |= {f"{name}.features": 1e-3 for name in cls.waveforms}
     return {name: by_name.get(name, parity.SCORE_TOLERANCE) for name in [*outputs, "state_out"]}
 

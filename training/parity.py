@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from data.errors import DataError
 from features import history
 from features.history import History
 from training.trees import Trees
@@ -26,7 +27,7 @@ MAX_BEYOND = 1e-4  # share of rows
 ROUNDING = 8 * float(np.finfo(np.float32).eps)  # relative distance of a feature from a split
 
 
-class ParityError(RuntimeError):
+class ParityError(DataError):
     """The graph does not say what the trained models said; the bundle is not written."""
 
 

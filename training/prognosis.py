@@ -32,6 +32,7 @@ class Prognosis:
     anomaly_score: Array
     rul_model: Array
     warming_up: Array
+    with_age: Array  # 1 where the age is known and used
 
 
 def ramps(x: Array, knots: Float32) -> Array:
@@ -85,4 +86,5 @@ def prognose(
     paths = np.array(cal.anomaly_path, np.float32)
     ranks = np.array(cal.anomaly_rank, np.float32)[:, None]
     anomaly = matmul(ramps(said.path, paths), slopes(paths, ranks)) + constant(like, ranks[:1])
-    return Prognosis(rul, lower, upper, probability, anomaly, rul_model, warming_up)
+    uses_age = since_new if "aged" in heads else since_new * constant(like, 0)
+    return Prognosis(rul, lower, upper, probability, anomaly, rul_model, warming_up, uses_age)

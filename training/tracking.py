@@ -96,10 +96,15 @@ def data_hash(fleet: str) -> str:
 
 
 def commit() -> str:
-    """The commit of the code, `-dirty` when tracked files differ from it; `unknown` outside a repository."""
+    """The commit of the code, `-dirty` when tracked files differ from it; `unknown` outside a repository.
+
+    dvc.lock does not count: the pipeline itself writes it as it runs.
+    """
     try:
         head = _git("rev-parse", "HEAD")
-        return head + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no") else "")
+        return head + (
+            "-dirty" if _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

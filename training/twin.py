@@ -102,6 +102,7 @@ class Twin:
             "alarm": alarm,
             "warming_up": prognosis.warming_up,
             "unfamiliar": features.unfamiliar,
+            "with_age": prognosis.with_age,
             "tick": features.clock.ticks.astype(ndx.float32),
         }
         outputs = {

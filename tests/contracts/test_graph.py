@@ -14,7 +14,7 @@ from tests.features.machines import CLASSES, snapshots, stream
 from training.fingerprint import fingerprints
 
 PER_MACHINE = ("health", "anomaly_score", "failure_probability", "rul", "rul_lower", "rul_upper")
-FLAGS = ("alarm", "warming_up", "unfamiliar", "tick")
+FLAGS = ("alarm", "warming_up", "unfamiliar", "with_age", "tick")
 
 
 @cache

@@ -126,6 +126,7 @@ def in_numpy(whole, inputs, state):
         "alarm": alarm[:, 0],
         "warming_up": made.warming_up[:, 0],
         "unfamiliar": features.unfamiliar[:, 0],
+        "with_age": made.with_age[:, 0],
         "quality": features.quality,
         "contribution": features.contribution,
         "rul_model": made.rul_model,
