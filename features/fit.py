@@ -13,6 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 
 from data.asset_class import AssetClass
+from data.errors import DataError
 from features.array import Float32
 from features.normalisation import polynomial
 from features.parameters import Parameters
@@ -48,7 +49,7 @@ def fit_normalisation(
         notes.append(f"only {reference.sum()} healthy rows: normalised on all {known.sum()} rows instead")
         reference = known
     if not reference.any():
-        raise ValueError(f"fleet {asset_class.fleet}: no row has all operating conditions {asset_class.conditions}")
+        raise DataError(f"fleet {asset_class.fleet}: no row has all operating conditions {asset_class.conditions}")
     extent = _extent(asset_class, x[known])
     labels, centres = _regimes(asset_class, x[known], extent, seed)
     all_labels = np.zeros(len(x), np.int64)
@@ -68,21 +69,27 @@ def fit_normalisation(
         basis = np.ones((len(x), 1), np.float32)
 
     expected, spread = [], []
-    use = []
+    use: list[str] = []
+    silent: list[str] = []
+    constant: list[str] = []
     for i, sensor in enumerate(sensors):
         rows = reference & np.isfinite(values[:, i])
         if rows.sum() < MIN_HEALTHY_ROWS // 2:
-            notes.append(f"sensor '{sensor}' has {rows.sum()} usable healthy rows: not used")
+            silent.append(sensor)
             continue
         coefficients, deviation = _expected(basis[rows], values[rows, i], all_labels[rows], len(centres))
         if not deviation.max() > CONSTANT * max(abs(float(np.median(values[rows, i]))), 1e-12):
-            notes.append(f"sensor '{sensor}' does not vary while healthy: not used")
+            constant.append(sensor)
             continue
         use.append(sensor)
         expected.append(coefficients)
         spread.append(np.maximum(deviation, deviation.max() * 1e-3))
+    if silent:
+        notes.append(f"not used, fewer than {MIN_HEALTHY_ROWS // 2} usable healthy rows: {', '.join(silent)}")
+    if constant:
+        notes.append(f"not used, do not vary while healthy: {', '.join(constant)}")
     if not use:
-        raise ValueError(f"fleet {asset_class.fleet}: no sensor varies while healthy: there is nothing to learn from")
+        raise DataError(f"fleet {asset_class.fleet}: no sensor varies while healthy: there is nothing to learn from")
     return Parameters(
         sensors=tuple(use),
         centres=centres.astype(np.float32),
@@ -110,9 +117,7 @@ def fit_projections(
     """
     known = np.isfinite(rul)
     if not known.any():
-        raise ValueError(
-            "no row of the training machines has a known remaining life: failures are needed to learn from"
-        )
+        raise DataError("no row of the training machines has a known remaining life: failures are needed to learn from")
     ridge = Ridge(alpha=RIDGE).fit(smooth[known], rul[known] / rul[known].max(), sample_weight=weight[known])
     components = min(PRINCIPAL_COMPONENTS, smooth.shape[1])
     pca = PCA(components, random_state=0).fit(smooth[known])

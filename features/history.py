@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from data.errors import DataError
 from edge_runtime.fleet import Fleet
 from edge_runtime.replay import Series, replay
 from edge_runtime.step import StepFunction
@@ -62,7 +63,7 @@ def run(
     index = {asset: i for i, asset in enumerate(history.assets)}
     kept = [(index[asset], rows, outputs) for asset in history.assets for rows, outputs in parts[asset]]
     if not kept:
-        raise ValueError(f"{label}: no observation was kept: the history is empty")
+        raise DataError(f"{label}: no observation was kept: the history is empty")
     return Table(
         assets=history.assets,
         asset=np.concatenate([np.full(len(rows), i, np.int64) for i, rows, _ in kept]),

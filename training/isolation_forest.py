@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 
+from data.errors import DataError
+
 
 @dataclass(frozen=True)
 class IsolationForestParams:
@@ -25,7 +27,7 @@ def fit(healthy: NDArray[np.float32], params: IsolationForestParams) -> Isolatio
     if healthy.dtype != np.float32:
         raise TypeError(f"features are {healthy.dtype}: train on the float32 features that the graph produced")
     if len(healthy) < 2:
-        raise ValueError(f"{len(healthy)} healthy rows: an isolation forest needs at least 2; widen `life.healthy`")
+        raise DataError(f"{len(healthy)} healthy rows: an isolation forest needs at least 2; widen `life.healthy`")
     if not np.isfinite(healthy).all():
         row, column = np.argwhere(~np.isfinite(healthy))[0]
         raise ValueError(f"feature {column} of healthy row {row} is {healthy[row, column]}: features must be finite")

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from data.errors import DataError
 from training.lstm_weights import LstmWeights
 
 Float32 = NDArray[np.float32]
@@ -48,7 +49,7 @@ def fit(lives: Sequence[Sequence3], params: LstmParams, log: Callable[[int, floa
     """
     lives = [life for life in lives if life[2].any()]
     if not lives:
-        raise ValueError("no life has a row with a label: the LSTM has nothing to learn from")
+        raise DataError("no life has a row with a label: the LSTM has nothing to learn from")
     _check([X for X, _, _ in lives])
     tf, keras = _keras()
     model = _model(keras, lives[0][0].shape[1], params.units, params.dropout, params.seed)

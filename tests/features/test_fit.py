@@ -129,14 +129,14 @@ def test_a_constant_sensor_is_dropped_and_named(constant):
     made = fitted(ALONE, values)
     assert made.sensors == ("oil",)
     assert made.expected.shape == (1, 1)
-    assert any("'water' does not vary" in note for note in made.notes)
+    assert "not used, do not vary while healthy: water" in made.notes
 
 
 def test_a_silent_sensor_is_dropped_and_named():
     values = np.column_stack([np.full(200, np.nan), RNG(4).normal(size=200)])
     made = fitted(ALONE, values)
     assert made.sensors == ("water",)
-    assert any("'oil' has 0 usable healthy rows" in note for note in made.notes)
+    assert "not used, fewer than 25 usable healthy rows: oil" in made.notes
 
 
 def test_a_fleet_without_any_living_sensor_is_refused():
