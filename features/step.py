@@ -143,35 +143,41 @@ class FeatureStep:
     def _values(self, clean: Array, seen: Observation) -> tuple[Array, dict[str, Array]]:
         """Cleaned values [B,S] of the sensors in use, and the features of each waveform's snapshots."""
         xp, cls = namespace(clean), self.asset_class
-        columns = [clean]
-        names = list(cls.scalars)
+        columns, names = [clean], list(cls.scalars)
         if cls.derived:
-            known = {name: clean[:, i] for i, name in enumerate(cls.scalars)} | self._settings(seen.settings)
-            for name, spec in cls.derived.items():
-                x = derived.evaluate(spec.formula, known)[:, None]
-                inside = (x >= constant(x, spec.range[0])) & (x <= constant(x, spec.range[1]))
-                columns.append(xp.where(inside, x, constant(x, np.nan)))
-                names.append(name)
+            columns.append(self._derived(clean, seen.settings))
+            names += cls.derived
         snapshots: dict[str, Array] = {}
         for name, (samples, rows) in seen.waveforms.items():
             channel = cls.channels[name]
             snapshots[name] = waveform.statistics(samples, channel)
             features = waveform.names(name, channel)
-            columns.append(scatter_rows(seen.dt, rows, snapshots[name], len(features)))
-            names += features
+            if set(features) & set(self.parameters.sensors):
+                columns.append(scatter_rows(seen.dt, rows, snapshots[name], len(features)))
+                names += features
         everything = xp.concat(columns, axis=1) if len(columns) > 1 else clean
         index = np.array([names.index(sensor) for sensor in self.parameters.sensors])
         return xp.take(everything, xp.asarray(index), axis=1), snapshots
 
+    def _derived(self, clean: Array, settings: Array) -> Array:
+        """Derived channels [B,D], NaN where they cannot be computed or be."""
+        xp, cls = namespace(clean), self.asset_class
+        known = dict(zip(cls.scalars, split(clean, [1] * len(cls.scalars)), strict=True)) | self._settings(settings)
+        made = [derived.evaluate(spec.formula, known) for spec in cls.derived.values()]
+        x = xp.concat(made, axis=1) if len(made) > 1 else made[0]
+        limits = np.array([spec.range for spec in cls.derived.values()], np.float32)
+        inside = (x >= constant(x, limits[:, 0])) & (x <= constant(x, limits[:, 1]))
+        return xp.where(inside, x, constant(x, np.nan))
+
     def _settings(self, settings: Array) -> dict[str, Array]:
-        """The class's own settings by name, defaults filled in; those of alarms follow them and are not read here."""
+        """The class's own settings [B,1] by name, defaults filled in; those of alarms follow and are not read here."""
         xp, specs = namespace(settings), self.asset_class.settings
         if not specs:
             return {}
         own = settings[:, : len(specs)]
         defaults = constant(settings, np.array([[s.default for s in specs.values()]]))
         filled = xp.where(xp.isnan(own), defaults, own)
-        return {name: filled[:, i] for i, name in enumerate(specs)}
+        return dict(zip(specs, split(filled, [1] * len(specs)), strict=True))
 
     def _spike(self, z: Array, state: dict[str, Array]) -> Array:
         """bool[B,S]: a lone jump is set aside; a second one in a row, or one after a pause, is believed."""
