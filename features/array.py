@@ -95,22 +95,6 @@ def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
     return total, (a - (total - b_part)) + (b - b_part)
 
 
-def piecewise_linear(x: Array, knots: Float32, values: Float32) -> Array:
-    """The function through (knots, values), constant beyond both ends, at `x` of any shape.
-
-    >>> x = np.array([-1, 0.5, 3], np.float32)
-    >>> piecewise_linear(x, np.array([0, 1, 2], np.float32), np.array([10, 20, 15], np.float32))
-    array([10., 15., 15.], dtype=float32)
-    """
-    xp = namespace(x)
-    widths = np.diff(knots)
-    slopes = (np.diff(values) / widths).astype(np.float32)
-    inside = xp.minimum(
-        xp.maximum(x[..., None] - constant(x, knots[:-1]), constant(x, 0.0)), constant(x, widths.astype(np.float32))
-    )
-    return matmul(inside, slopes[:, None])[..., 0] + constant(x, values[0])
-
-
 def row_max(x: Array) -> Array:
     """The largest value along the last axis: […,1] of `x` […,N], N > 0. (ndonnx's own adds guards and an If.)"""
     if not is_traced(x):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -178,7 +179,10 @@ def run(fleet: str) -> None:
     observations = Observations(paths.observations(fleet), asset_class)
     passes = 2 + 2 * len(splits.folds) + 1
     print(f"{fleet}: {whole.total:,} observations of {len(whole.assets)} machines, streamed {passes} times")
+    began = time.monotonic()
     clean = clean_values(asset_class, whole)
+    seconds = time.monotonic() - began
+    print(f"{fleet}: a pass took {seconds:.0f} s: about {(passes - 1) * seconds / 60:.1f} min to go")
     rows = label_rows(asset_class, observations, lives, splits, clean)
     require_labels(fleet, rows)
     folder = paths.artifact(fleet, "features")

@@ -11,7 +11,6 @@ from features import array
 
 X = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
 ROWS = np.random.default_rng(1).normal(size=(3, 2)).astype(np.float32)
-KNOTS, VALUES = np.float32([-1, 0, 2]), np.float32([5, 1, 2])
 
 OPERATIONS = {
     "matmul": lambda x: array.matmul(x, ROWS),
@@ -24,7 +23,6 @@ OPERATIONS = {
     "clip": lambda x: array.clip(x, -0.5, 0.5),
     "combine": lambda x: array.combine(x, ROWS),
     "two_sum": lambda x: array.two_sum(x, array.constant(x, 1e-6))[1],
-    "piecewise_linear": lambda x: array.piecewise_linear(x, KNOTS, VALUES),
 }
 
 
@@ -55,9 +53,3 @@ def test_two_sum_loses_nothing(a, b):
     total, rest = array.two_sum(np.float32(a), np.float32(b))
     assert total == np.float32(a) + np.float32(b)
     assert float(total) + float(rest) == float(np.float32(a)) + float(np.float32(b))
-
-
-@given(FLOATS)
-def test_piecewise_linear_is_interpolation(x):
-    got = array.piecewise_linear(np.float32([x]), KNOTS, VALUES)
-    np.testing.assert_allclose(got, np.interp([x], KNOTS, VALUES), rtol=1e-6, atol=1e-6)
