@@ -1,13 +1,7 @@
 """The asset class: one YAML file, the single declaration of a class of machines.
 
 From it follow the ingest schema, the graph's inputs, the labels, the alarm limits and what a gateway subscribes to.
-`load(fleet)` finds the file of a fleet's class, checks it and resolves the subset:
-
->>> turbofan = load("turbofan-FD002")
->>> turbofan.name, turbofan.subset, turbofan.time.unit, len(turbofan.sensors), turbofan.conditions
-('turbofan', 'FD002', 'cycle', 21, ['altitude', 'mach', 'throttle_angle'])
-
-Errors (`AssetClassError`) name the file, the line and the fix.
+This is its schema; `data.class_file` reads it.
 """
 
 from __future__ import annotations
@@ -15,16 +9,9 @@ from __future__ import annotations
 import ast
 import difflib
 import math
-import re
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from data.errors import AssetClassError
-
-CLASSES = Path(__file__).parent / "asset_classes"
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 ChannelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -347,12 +334,12 @@ class AssetClass(Spec):
                 yield f"derived channel '{name}': formula {derived.formula!r} uses no channel and no setting"
             for unknown in sorted(used - known):
                 yield f"derived channel '{name}' uses '{unknown}', which is neither a scalar channel nor a setting" + (
-                    _did_you_mean(unknown, known)
+                    did_you_mean(unknown, known)
                 )
         for name, alarm in self.alarms.items():
             known = ALARM_SIGNALS | set(self.scalars)
             if alarm.signal not in known:
-                yield f"alarm '{name}' watches '{alarm.signal}'" + (_did_you_mean(alarm.signal, known) or " (unknown)")
+                yield f"alarm '{name}' watches '{alarm.signal}'" + (did_you_mean(alarm.signal, known) or " (unknown)")
 
 
 def _names_in(formula: str) -> set[str] | None:
@@ -368,104 +355,6 @@ def _names_in(formula: str) -> set[str] | None:
     return {node.id for node in nodes if isinstance(node, ast.Name)} - FUNCTIONS
 
 
-def load(fleet: str, folder: Path = CLASSES) -> AssetClass:
-    """The class of `fleet` (`<class>` or `<class>-<subset>`), read from `<folder>/<class>.yaml` and checked."""
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", fleet):
-        raise AssetClassError(f"fleet '{fleet}': a fleet name has 1 to 64 letters, digits, '_' or '-'")
-    path, subset = _find(fleet, folder)
-    text = path.read_text(encoding="utf-8")
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise AssetClassError(f"{path}: not valid YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise AssetClassError(f"{path}: expected a mapping of sections (name, time, channels, …)")
-    try:
-        loaded = AssetClass.model_validate({**content, "subset": subset})
-    except ValidationError as error:
-        raise AssetClassError(_explain(path, node, error)) from error
-    if loaded.name != path.stem:
-        raise AssetClassError(f"{path}:{_line(node, ('name',))}: name is '{loaded.name}': it must be '{path.stem}'")
-    _check_subset(path, loaded)
-    if isinstance(loaded.source, CmapssSource):
-        files = {key: getattr(loaded.source, key).of(subset) for key in ("train", "test", "remaining")}
-        loaded = loaded.model_copy(update={"source": loaded.source.model_copy(update=files)})
-    return loaded
-
-
-def _find(fleet: str, folder: Path) -> tuple[Path, str | None]:
-    """The longest class name that `fleet` begins with, and what follows its dash."""
-    parts = fleet.split("-")
-    for n in range(len(parts), 0, -1):
-        path = folder / ("-".join(parts[:n]) + ".yaml")
-        if path.exists():
-            return path, "-".join(parts[n:]) or None
-    known = sorted(p.stem for p in folder.glob("*.yaml"))
-    raise AssetClassError(
-        f"fleet '{fleet}': no class file {folder / (fleet + '.yaml')}; there are {', '.join(known) or 'none'}"
-        + _did_you_mean(fleet, set(known))
-    )
-
-
-def _check_subset(path: Path, loaded: AssetClass) -> None:
-    subsets = getattr(loaded.source, "subsets", None)
-    if subsets is None and loaded.subset is not None:
-        raise AssetClassError(f"{path}: class '{loaded.name}' has no subsets: write '{loaded.name}' in params.yaml")
-    if subsets is not None and loaded.subset not in subsets:
-        names = ", ".join(f"{loaded.name}-{s}" for s in subsets)
-        raise AssetClassError(f"{path}: '{loaded.fleet}' is not a subset of this class: use one of {names}")
-
-
-def _explain(path: Path, node: yaml.Node, error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors():
-        loc = problem["loc"]
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = f"unknown key '{loc[-1]}'" + _did_you_mean(str(loc[-1]), _known_keys(loc[:-1]))
-        elif problem["type"] == "missing":
-            message = f"required key '{loc[-1]}' is missing"
-        elif problem["type"] != "value_error":
-            message += f" (got {problem['input']!r})"
-        where = ".".join(str(part) for part in loc)
-        lines.append(f"{path}:{_line(node, loc)}: {where or 'file'}: {message}")
-    return "\n".join(lines)
-
-
-def _known_keys(loc: tuple[int | str, ...]) -> set[str]:
-    """Keys that the section at `loc` may have."""
-    sections: dict[str, list[type[Spec]]] = {
-        "channels": [Channel, Waveform],
-        "derived": [Derived],
-        "settings": [Setting],
-        "alarms": [Alarm],
-        "time": [Time],
-        "life": [Life, Healthy],
-        "labels": [Labels],
-        "features": [Features],
-        "costs": [Costs],
-        "source": [CmapssSource, TableSource, SimulationSource, FailureLog, SourceFile, Place],
-    }
-    models = sections.get(str(loc[0]), []) if loc else [AssetClass]
-    return {key for model in models for key in model.model_fields}
-
-
-def _did_you_mean(word: str, known: set[str]) -> str:
+def did_you_mean(word: str, known: set[str]) -> str:
     close = difflib.get_close_matches(word, sorted(known), n=1)
     return f": did you mean '{close[0]}'?" if close else ""
-
-
-def _line(node: yaml.Node, loc: tuple[int | str, ...]) -> int:
-    """Line of the deepest YAML node that the path `loc` reaches."""
-    line = node.start_mark.line + 1
-    for part in loc:
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == part:
-                    line, node = key.start_mark.line + 1, value
-                    break
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-    return line

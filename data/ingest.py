@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from data import command, fetch, paths
 from data.arrange import arrange, assemble
-from data.asset_class import AssetClass, load
+from data.asset_class import AssetClass
+from data.class_file import load
 from data.errors import SourceError
 from data.lives import Life, ages, divide, events, write_lives
 from data.observations import Timeline, Writer

@@ -4,7 +4,8 @@ Later stages read that file alone, so a change to one class reruns that class on
 """
 
 from data import command, paths
-from data.asset_class import AssetClass, load
+from data.asset_class import AssetClass
+from data.class_file import load
 from data.errors import AssetClassError
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -46,10 +46,6 @@ class Parameters:
         for name in ("sensors", "projections", "notes"):
             rest[name] = tuple(rest[name])
         return cls(**rest, **arrays)
-
-    def without_projections(self) -> Parameters:
-        """The same before projections are fitted."""
-        return replace(self, projections=(), weights=np.zeros((len(self.sensors), 0), np.float32))
 
 
 def unfitted(sensors: tuple[str, ...], conditions: int) -> Parameters:

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 import tomllib
 
-from data import asset_class, ingest, resolve, splits
+from data import asset_class, class_file, ingest, resolve, splits
 from data.fetch import fetch
 
 ROOT = Path(__file__).parents[1]
@@ -66,7 +66,7 @@ def test_the_example_class_goes_from_its_script_to_splits(tmp_path, monkeypatch)
     script = tmp_path / "make_fans.py"
     script.write_text(block("python", '"""Made-up records'), encoding="utf-8")
     runpy.run_path(str(script))
-    monkeypatch.setattr(resolve, "load", lambda fleet: asset_class.load(fleet, classes))
+    monkeypatch.setattr(resolve, "load", lambda fleet: class_file.load(fleet, classes))
     fetch(resolve.resolve("fan"))
     report = ingest.run_stage("fan")
     made = splits.run_stage("fan", splits.SplitParams())

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -44,9 +43,6 @@ class Calibration:
     @classmethod
     def load(cls, path: Path) -> Calibration:
         return TypeAdapter(Calibration).validate_json(path.read_bytes())
-
-    def as_dict(self) -> Mapping[str, object]:
-        return asdict(self)
 
     def curves(self, head: str) -> np.ndarray:
         """f32[knots, 3]: lower end, upper end (both within 0 … cap) and failure probability at each knot."""

@@ -1,4 +1,4 @@
-"""Stage `train_lstm`: remaining life by a recurrent network over whole lives, free of age.
+"""Stage `train_lstm`: remaining life by a recurrent network that carries its state through a life, free of age.
 
 python -m training.train_lstm <fleet>
 """

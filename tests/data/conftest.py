@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from data.asset_class import AssetClass, load
+from data.asset_class import AssetClass
+from data.class_file import load
 
 FAN: dict[str, Any] = {
     "name": "fan",

@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from data.asset_class import load
+from data.class_file import load
 from data.errors import AssetClassError
 from data.resolve import read_class, resolve
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from data import paths
-from data.asset_class import load
+from data.class_file import load
 from data.errors import SourceError
 from data.ingest import ingest, run_alone
 from data.labels import label

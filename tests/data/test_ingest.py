@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from data import command, ingest, paths, resolve
-from data.asset_class import load
+from data.class_file import load
 from data.errors import SourceError
 from data.lives import read_lives
 from data.observations import Observations

@@ -1,5 +1,7 @@
 """What holds of the step function whatever it is given."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -202,7 +204,9 @@ def test_settings_of_a_machine_reach_its_formulas_alone():
 
 def test_without_projections_health_says_nothing():
     cls = asset_class()
-    step = FeatureStep(cls, parameters(cls).without_projections())
+    fitted = parameters(cls)
+    none = replace(fitted, projections=(), weights=np.zeros((len(fitted.sensors), 0), np.float32))
+    step = FeatureStep(cls, none)
     features, _ = advance(step, constant_machine(cls), np.zeros((1, step.layout.size), np.float32))
     assert features.health.tolist() == [[0]]
     assert not features.contribution.any()

@@ -16,7 +16,7 @@ import data.fetch
 import data.ingest
 import data.resolve
 import data.splits
-from data.asset_class import load
+from data.class_file import load
 from training import (
     calibrate,
     evaluate,

@@ -13,7 +13,7 @@ from edge_runtime.cli import main
 from edge_runtime.contract.quality import Quality
 from edge_runtime.fleet import Fleet
 from tests.pipeline import plant
-from training.trees import Trees
+from tests.training.one_split import one_split
 
 FLEETS = list(plant.CLASSES)
 HEAD = "asset,time,health,anomaly_score,failure_probability,rul,rul_lower,rul_upper,alarm"
@@ -181,17 +181,7 @@ def test_models_of_weight_zero_still_speak(fan):
 
 def test_trees_fitted_on_what_was_never_observed_keep_their_rows_clear():
     """A feature that is exactly 0, on a split at 0, is not a matter of rounding."""
-    trees = Trees(
-        feature=np.array([0, 0, 0]),
-        threshold=np.array([0, 0, 0], np.float32),
-        left=np.array([1, 1, 2]),
-        right=np.array([2, 1, 2]),
-        missing_left=np.zeros(3, bool),
-        value=np.array([0, 1, 2], np.float32),
-        root=np.array([0]),
-        target=np.array([0]),
-        base=np.zeros(1, np.float32),
-    )
+    trees = one_split(0)
     assert trees.margin(np.array([[0], [1]], np.float32)).tolist() == [np.inf, 1]
 
 

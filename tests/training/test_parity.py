@@ -4,22 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.training.one_split import one_split
 from training.parity import LIFE_OUTPUTS, SCORE_OUTPUTS, Parity, ParityError, compare, life_tolerance
-from training.trees import Trees
 
 ROWS, CAP = 20_000, 100.0
-# one split, at 0.5
-SPLIT = Trees(
-    feature=np.array([0, 0, 0]),
-    threshold=np.array([0.5, 0, 0], np.float32),
-    left=np.array([1, 1, 2]),
-    right=np.array([2, 1, 2]),
-    missing_left=np.zeros(3, bool),
-    value=np.array([0, 1, 2], np.float32),
-    root=np.array([0]),
-    target=np.array([0]),
-    base=np.zeros(1, np.float32),
-)
+SPLIT = one_split(0.5)
 
 
 @pytest.fixture

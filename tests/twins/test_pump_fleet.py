@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from data.asset_class import load
+from data.class_file import load
 from twins import SIMULATORS, pump_fleet
 from twins.pump_fleet import INSTRUMENTS, MODES, STEP, draw_pump, run_to_failure, simulate_pumps
 
