@@ -7,7 +7,8 @@
     │   ├── IntegrityError  a file is missing, truncated or altered
     │   └── SelfTestError   the graph does not reproduce its recorded outputs here
     ├── StateError          a snapshot does not belong to this fleet or bundle
-    └── DataError           a file of observations cannot be scored
+    ├── DataError           a file of observations cannot be scored
+    └── ConfigError         a configuration of the gateway cannot be used
 
 Messages state the rule, the value that broke it and the way out.
 """
@@ -42,4 +43,8 @@ class StateError(EdgeError):
 
 
 class DataError(EdgeError):
+    pass
+
+
+class ConfigError(EdgeError):
     pass
