@@ -14,13 +14,21 @@ from edge_runtime.errors import DataError
 from edge_runtime.manifest import Contract
 
 
-def read_settings(path: Path, contract: Contract, assets: Sequence[str]) -> F32:
-    """f32[N,P] for `assets`, NaN = class default; `DataError` for unknown names, garbage and values out of range."""
+def read_lines(path: Path) -> list[dict[str, str]]:
+    """The lines of a CSV table with a header, by column; `DataError` if it cannot be read."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.DictReader(file))
+            return list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def read_settings(path: Path, contract: Contract, assets: Sequence[str], other: Sequence[str] = ()) -> F32:
+    """f32[N,P] for `assets`, NaN = class default; `DataError` for unknown names, garbage and values out of range.
+
+    Columns in `other` are not for us.
+    """
+    lines = read_lines(path)
     known = {setting.name: i for i, setting in enumerate(contract.settings)}
     rows = {asset: i for i, asset in enumerate(assets)}
     values = np.full((len(assets), len(known)), np.nan, np.float32)
@@ -28,7 +36,7 @@ def read_settings(path: Path, contract: Contract, assets: Sequence[str]) -> F32:
         if not line.get("asset"):
             raise DataError(f"{path}, line {number}: there is no asset: the table needs a column 'asset' with ids")
         for name, cell in line.items():
-            if name == "asset" or not cell or line["asset"] not in rows:
+            if name == "asset" or name in other or not cell or line["asset"] not in rows:
                 continue
             if name not in known:
                 close = difflib.get_close_matches(str(name), known, 1)

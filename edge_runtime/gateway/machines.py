@@ -1,0 +1,77 @@
+"""The machines behind a gateway, `machines.csv`: columns `asset`, `class`, if wanted `term`, and settings of the class.
+
+    asset,class,term,rated_flow
+    pump-07,pump,3,210
+    pump-08,pump,,
+
+An empty setting is the class's default. The term says how often a twin has changed its owner: the centre refuses what
+comes under an older one. Settings of several classes may stand side by side; a machine fills those of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge_runtime.arrays import F32, I64
+from edge_runtime.contract.names import is_identifier
+from edge_runtime.decode import shown, suggest
+from edge_runtime.errors import ConfigError, DataError
+from edge_runtime.manifest import Contract
+from edge_runtime.settings import read_lines, read_settings
+
+OWN = ("asset", "class", "term")
+_MOST = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Those of one class, in the order of the table: term int64[N] (0: none given), settings f32[N,P] (NaN: default)."""
+
+    assets: tuple[str, ...]
+    term: I64
+    settings: F32
+
+
+def read_machines(path: Path, contracts: Mapping[str, Contract]) -> dict[str, Machines]:
+    """Class → its machines, for each class of `contracts`; `ConfigError` names file, line and way out."""
+    try:
+        lines = read_lines(path)
+        rows = _rows(path, lines, contracts)
+        machines = {}
+        for name, contract in contracts.items():
+            mine = [(asset, term) for asset, kind, term in rows if kind == name]
+            assets = tuple(asset for asset, _ in mine)
+            settings = read_settings(path, contract, assets, OWN)
+            machines[name] = Machines(assets, np.array([term for _, term in mine], np.int64), settings)
+    except DataError as error:
+        raise ConfigError(str(error)) from error
+    return machines
+
+
+def _rows(path: Path, lines: list[dict[str, str]], contracts: Mapping[str, Contract]) -> list[tuple[str, str, int]]:
+    """asset, class, term of each line."""
+    rows = []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(lines, start=2):
+        where = f"{path}, line {number}"
+        asset, kind, term = (line.get(name) or "" for name in OWN)
+        if not is_identifier(asset):
+            raise ConfigError(f"{where}: asset {shown(asset)}: an id has 1 to 64 letters, digits, '_' or '-'")
+        if asset in seen:
+            raise ConfigError(f"{where}: asset '{asset}' stands in line {seen[asset]} too: give each machine one line")
+        if kind not in contracts:
+            raise ConfigError(
+                f"{where}: class {shown(kind)} of '{asset}' has no bundle under [bundles]: "
+                f"{suggest(kind, list(contracts))}"
+            )
+        if term and not (term.isascii() and term.isdecimal() and len(term) <= 10 and int(term) <= _MOST):
+            raise ConfigError(f"{where}: term {shown(term)} of '{asset}': expected a whole number from 0 to {_MOST}")
+        seen[asset] = number
+        rows.append((asset, kind, int(term or 0)))
+    if not rows:
+        raise ConfigError(f"{path} names no machine: write a line 'asset,class' and one line a machine below it")
+    return rows
