@@ -29,7 +29,7 @@ _MOST = 2**31 - 1
 
 @dataclass(frozen=True)
 class Machines:
-    """Those of one class, in the order of the table: term int64[N] (0: none given), settings f32[N,P] (NaN: default)."""
+    """Those of one class, in the order of the table: term int64[N] (0: not given), settings f32[N,P] (NaN: default)."""
 
     assets: tuple[str, ...]
     term: I64
