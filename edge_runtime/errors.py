@@ -6,8 +6,11 @@
     │   ├── FormatError     its manifest cannot be read, or is of a newer format
     │   ├── IntegrityError  a file is missing, truncated or altered
     │   └── SelfTestError   the graph does not reproduce its recorded outputs here
+    ├── WireError           a message cannot be read; `reason` is what readers count
+    │   └── MajorError      it is of a newer major version of the contract: for the dead-letter table
     ├── StateError          a snapshot does not belong to this fleet or bundle
     ├── DataError           a file of observations cannot be scored
+    ├── JournalError        the journal cannot be opened, or can take no more
     └── ConfigError         a configuration of the gateway cannot be used
 
 Messages state the rule, the value that broke it and the way out.
@@ -47,4 +50,21 @@ class DataError(EdgeError):
 
 
 class ConfigError(EdgeError):
+    pass
+
+
+class WireError(EdgeError):
+    """`reason` is one word of a small fixed set, for counters; `detail` says what is wrong with this message."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class MajorError(WireError):
+    pass
+
+
+class JournalError(EdgeError):
     pass
