@@ -27,6 +27,7 @@ import difflib
 import math
 import types
 import typing
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -133,6 +134,8 @@ class _Decoder:
             return self.list(arguments, value, where)
         if origin is Mapping:
             return self.mapping(arguments[1], value, where)
+        if origin is Counter:
+            return Counter(self.mapping(int, value, where))
         return self.scalar(kind, value, where)
 
     def scalar(self, kind: Any, value: Any, where: str) -> Any:

@@ -1,7 +1,7 @@
 """What the gateway tells about itself: one frozen value, filled by its parts, read by /status, /metrics and people.
 
-Times are UTC nanos, durations seconds. Counters count from the start of the process. `text` is the page that
-`overhaul-edge status` prints.
+Times are UTC nanos, durations seconds. Counters count from the start of the process. `edge_runtime.gateway.page`
+makes the text of `overhaul-edge status` from it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edge_runtime.decode import decode
+from edge_runtime.errors import DataError
 from edge_runtime.sources.source import SourceStatus
 
 SECOND = 1_000_000_000
@@ -120,3 +122,11 @@ class GatewayStatus:
 
     def json(self) -> str:
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+
+
+def read_status(text: bytes | str) -> GatewayStatus:
+    """The status that a gateway sent; `DataError` if it is none. What this version does not know is left out."""
+    try:
+        return decode(GatewayStatus, json.loads(text), "status")
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"this is not the status of a gateway: {error}") from error
