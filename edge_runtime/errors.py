@@ -11,6 +11,7 @@
     ├── StateError          a snapshot does not belong to this fleet or bundle
     ├── DataError           a file of observations cannot be scored
     ├── JournalError        the journal cannot be opened, or can take no more
+    ├── CommandError        a set-point cannot be written to a machine
     └── ConfigError         a configuration of the gateway cannot be used
 
 Messages state the rule, the value that broke it and the way out.
@@ -67,4 +68,8 @@ class MajorError(WireError):
 
 
 class JournalError(EdgeError):
+    pass
+
+
+class CommandError(EdgeError):
     pass
