@@ -1,12 +1,13 @@
-"""The command `overhaul-edge`: look at a bundle, score a table with it, measure it.
+"""The command `overhaul-edge`: look at a bundle, score a table with it, measure it; check, run and ask a gateway.
 
 Results go to standard output or the named file, remarks and errors to standard error. Exit code 1 means that nothing
-was produced, and the message says why.
+was produced, and the message says why; of `check`, that something is wrong.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import sys
@@ -22,15 +23,18 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    code: int | None = 0
     try:
-        options.run(options)
+        code = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever reads, `head` for instance, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (EdgeError, OSError) as error:
         print(f"overhaul-edge: {error}", file=sys.stderr)
         return 1
-    return 0
+    except KeyboardInterrupt:
+        return 130  # as shells say it
+    return code or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,7 +62,29 @@ def _parser() -> argparse.ArgumentParser:
     for command in (inspect, score, bench):
         command.add_argument("--threads", type=_positive, default=1, help="of onnxruntime (default 1)")
         command.add_argument("--provider", default="CPUExecutionProvider", help="of onnxruntime")
+    _add_gateway(commands)
     return parser
+
+
+def _add_gateway(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run = commands.add_parser("run", help="run the gateway until it is told to stop")
+    run.add_argument("config", type=Path, help="gateway.toml")
+    run.set_defaults(run=_run)
+
+    check = commands.add_parser("check", help="try everything that a gateway.toml names, and say what is wrong")
+    check.add_argument("config", type=Path, help="gateway.toml")
+    check.add_argument("--json", action="store_true", help="for programs")
+    check.set_defaults(run=_check)
+
+    status = commands.add_parser("status", help="how the gateway that runs here fares")
+    status.add_argument("config", type=Path, nargs="?", help="gateway.toml, if its [http] is not the default")
+    status.add_argument("--json", action="store_true", help="all of it, for programs")
+    status.set_defaults(run=_status)
+
+    simulate = commands.add_parser("simulate", help="play a file of observations as a machine would")
+    simulate.add_argument("protocol", choices=("mqtt", "opcua", "modbus"))
+    simulate.add_argument("rest", nargs=argparse.REMAINDER, help="arguments of that simulator; --help shows them")
+    simulate.set_defaults(run=_simulate)
 
 
 def _positive(text: str) -> int:
@@ -92,6 +118,40 @@ def _score(options: argparse.Namespace) -> None:
 
     bundle = Bundle.load(options.bundle, threads=options.threads, provider=options.provider)
     _report(score(bundle, options.file, options.output, options.settings))
+
+
+def _run(options: argparse.Namespace) -> None:
+    from edge_runtime.gateway.config import read_config
+    from edge_runtime.gateway.gateway import run
+    from edge_runtime.gateway.logs import configure
+
+    config = read_config(options.config)
+    configure(config.log)
+    run(config)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from edge_runtime.gateway.check import check, findings_json, findings_text
+
+    findings = check(options.config)
+    print(findings_json(findings) if options.json else findings_text(findings))
+    return 0 if all(finding.ok for finding in findings) else 1
+
+
+def _status(options: argparse.Namespace) -> None:
+    from edge_runtime.gateway.ask import ask
+    from edge_runtime.gateway.config import HttpSettings, read_config
+    from edge_runtime.gateway.page import status_text
+
+    status = ask(read_config(options.config).http if options.config else HttpSettings())
+    print(status.json() if options.json else status_text(status))
+
+
+def _simulate(options: argparse.Namespace) -> None:
+    simulator = importlib.import_module(f"edge_runtime.simulate.{options.protocol}")
+    parser = argparse.ArgumentParser(prog=f"overhaul-edge simulate {options.protocol}", description=simulator.__doc__)
+    simulator.add_arguments(parser)
+    simulator.run(parser.parse_args(options.rest))
 
 
 def _report(summary: Summary) -> None:

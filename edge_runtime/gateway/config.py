@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 from edge_runtime.contract.names import is_identifier
 from edge_runtime.decode import Between, Example, ProblemsError, decode_strict, suggest
 from edge_runtime.errors import ConfigError, EdgeError
+from edge_runtime.journal.settings import JournalSettings, SpoolSettings
 
 # type → module, settings dataclass (with a field `name`), source class
 SOURCES: Mapping[str, tuple[str, str, str]] = {
@@ -126,8 +127,8 @@ class GatewayConfig:
     path: Path
     gateway: GatewaySettings
     bundles: Mapping[str, Path]
-    journal: Any
-    spool: Any
+    journal: JournalSettings
+    spool: SpoolSettings
     link: Any
     commands: CommandSettings = field(default_factory=CommandSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
@@ -139,8 +140,8 @@ class GatewayConfig:
 _SECTIONS: Mapping[str, Any] = {
     "gateway": GatewaySettings,
     "bundles": Mapping[str, Path],
-    "journal": ("edge_runtime.journal.journal", "JournalSettings"),
-    "spool": ("edge_runtime.journal.spool", "SpoolSettings"),
+    "journal": JournalSettings,
+    "spool": SpoolSettings,
     "link": ("edge_runtime.upstream.link", "LinkSettings"),
     "commands": CommandSettings,
     "http": HttpSettings,

@@ -37,10 +37,10 @@ def duration(seconds: float) -> str:
     if seconds < 10:
         return f"{max(0.0, seconds):.1f} s"
     left, parts = round(seconds), list[str]()
-    for size, unit in _UNITS:
-        if left >= size and len(parts) < 2:
-            parts.append(f"{left // size} {unit}")
-            left %= size
+    for length, unit in _UNITS:
+        if left >= length and len(parts) < 2:
+            parts.append(f"{left // length} {unit}")
+            left %= length
         elif parts:
             break
     return " ".join(parts)

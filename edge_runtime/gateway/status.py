@@ -10,6 +10,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from edge_runtime.decode import decode
 from edge_runtime.errors import DataError
@@ -121,7 +122,14 @@ class GatewayStatus:
     insecure: tuple[str, ...] = ()
 
     def json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+        return json.dumps(self, default=_plain, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    """For json: dataclasses (asdict breaks a Counter before Python 3.12) and NumPy's numbers."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return value.item()
 
 
 def read_status(text: bytes | str) -> GatewayStatus:
