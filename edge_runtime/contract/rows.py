@@ -14,6 +14,8 @@ import numpy as np
 
 from edge_runtime.arrays import F32, I32, I64
 
+FLAGS = 8  # bits of a quality
+
 
 @dataclass(frozen=True, eq=False)
 class Keys:
@@ -85,7 +87,8 @@ class Summaries:
     """One row per machine and interval: [`start`, `end`) int64[B] nanos; keys are of its last observation.
 
     `count` int64[B] observations, `received` int64[B,C] readings among them; `minimum`, `mean`, `maximum` f32[B,C], NaN
-    if none was received; `alarm` int64[B] the worst level, `outputs` the last prognosis.
+    if none was received; `alarm` int64[B] the worst level; `flags` int64[B,FLAGS] readings with each quality flag
+    (1, 2, 4, …); `outputs` the last prognosis.
     """
 
     asset_class: str
@@ -99,6 +102,7 @@ class Summaries:
     mean: F32
     maximum: F32
     alarm: I64
+    flags: I64
     outputs: Mapping[str, F32] = field(default_factory=dict)
 
     kind: ClassVar[str] = "summary"

@@ -14,7 +14,7 @@ from edge_runtime.contract.block import read_table, write_table
 from edge_runtime.contract.limits import DEFAULT, Limits
 from edge_runtime.contract.message import BLOCK, Lane, Outgoing
 from edge_runtime.contract.names import is_identifier
-from edge_runtime.contract.rows import Keys, Observations, Prognoses, Rows, Snapshots, States, Summaries
+from edge_runtime.contract.rows import FLAGS, Keys, Observations, Prognoses, Rows, Snapshots, States, Summaries
 from edge_runtime.contract.text import load, short
 from edge_runtime.errors import WireError
 
@@ -64,6 +64,7 @@ def _write(rows: Rows) -> bytes:
         notes["channels"] = rows.channels
         columns |= {"start": rows.start, "end": rows.end, "count": rows.count, "received": rows.received}
         columns |= {"minimum": rows.minimum, "mean": rows.mean, "maximum": rows.maximum, "alarm": rows.alarm}
+        columns["flags"] = rows.flags
     elif isinstance(rows, States):
         columns["state"] = rows.state
     if isinstance(rows, Prognoses | Summaries):
@@ -119,6 +120,7 @@ def _summaries(name: str, table: _Table) -> Summaries:
         table.floats("mean", 2, width),
         table.floats("maximum", 2, width),
         table.whole("alarm"),
+        table.whole("flags", 2, FLAGS),
         table.outputs(),
     )
 
