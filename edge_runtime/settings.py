@@ -18,9 +18,14 @@ def read_lines(path: Path) -> list[dict[str, str]]:
     """The lines of a CSV table with a header, by column; `DataError` if it cannot be read."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            lines, header = list(reader), reader.fieldnames or []
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
+    twice = next((name for name in header if header.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{path}: column '{twice}' is there twice: keep one")
+    return lines
 
 
 def read_settings(path: Path, contract: Contract, assets: Sequence[str], other: Sequence[str] = ()) -> F32:

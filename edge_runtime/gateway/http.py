@@ -27,6 +27,7 @@ from edge_runtime.errors import ConfigError, EdgeError
 from edge_runtime.gateway.config import HttpSettings, is_loopback
 from edge_runtime.gateway.metrics import exposition, registry
 from edge_runtime.gateway.status import GatewayStatus
+from edge_runtime.tls import read_secret
 
 MOST = 8
 DEADLINE = 10.0
@@ -73,14 +74,9 @@ class StatusServer:
 
 def read_token(path: Path) -> str:
     """The secret in a file that only its owner may read; `ConfigError` if it is none."""
-    try:
-        mode, token = path.stat().st_mode, path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"http.token_file: {path} cannot be read as ASCII text: {error}") from error
-    if mode & 0o077:
-        raise ConfigError(f"http.token_file: {path} can be read by others (mode {mode & 0o777:o}): chmod 600 {path}")
-    if len(token) < 16:
-        raise ConfigError(f"http.token_file: {path} holds {len(token)} characters: write 16 or more random ones")
+    token = read_secret(path)
+    if len(token) < 16 or not token.isascii():
+        raise ConfigError(f"http.token_file: {path} holds {len(token)} characters: write 16 or more random ASCII ones")
     return token
 
 

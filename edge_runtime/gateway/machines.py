@@ -58,6 +58,9 @@ def _rows(path: Path, lines: list[dict[str, str]], contracts: Mapping[str, Contr
     seen: dict[str, int] = {}
     for number, line in enumerate(lines, start=2):
         where = f"{path}, line {number}"
+        for name in ("asset", "class"):
+            if name not in line:
+                raise ConfigError(f"{where}: there is no column '{name}': the table needs a header 'asset,class'")
         asset, kind, term = (line.get(name) or "" for name in OWN)
         if not is_identifier(asset):
             raise ConfigError(f"{where}: asset {shown(asset)}: an id has 1 to 64 letters, digits, '_' or '-'")

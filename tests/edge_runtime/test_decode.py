@@ -1,12 +1,14 @@
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_runtime.decode import decode
+from edge_runtime.decode import Between, Example, ProblemsError, decode, decode_strict
 
 
 @dataclass(frozen=True)
@@ -77,3 +79,77 @@ def test_any_json_either_decodes_or_is_a_value_error(value):
     else:
         message = f"w: {type(decoded).__name__}"
     assert message.startswith(("w: Whole", "w: expected", "w."))
+
+
+@dataclass(frozen=True)
+class Door:
+    width: Annotated[float, Between(0.5, 3), Example("0.9")]
+    side: Literal["left", "right"]
+    key: Path | None = None
+    class_: str = "plain"
+    locks: tuple[Annotated[int, Between(1)], ...] = ()
+
+    def __post_init__(self):
+        if self.class_ == "vault" and self.key is None:
+            raise ValueError("a vault needs a key")
+
+
+def strictly(value, kind=Door):
+    return decode_strict(kind, value, "door", Path("/etc/house"))
+
+
+def test_strict_knows_paths_choices_rules_and_keywords():
+    door = strictly({"width": 1, "side": "left", "key": "keys/a.pem", "class": "vault", "locks": [1, 2]})
+    assert door == Door(1.0, "left", Path("/etc/house/keys/a.pem"), "vault", (1, 2))
+    assert strictly({"width": 1, "side": "left", "key": "/a"}).key == Path("/a")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"witdh": 1}, "door.witdh is no key of door: did you mean 'width'?"),
+        ({"colour": 1}, "door.colour is no key of door: there are width, side, key, class, locks"),
+        ({"width": 4}, "door.width: expected a number from 0.5 to 3, got 4"),
+        ({"width": float("nan")}, "door.width: expected a finite number, got nan"),
+        ({"width": 10**400}, "door.width: expected a number, got 1000"),
+        ({"width": 1 << 20_000}, "door.width: expected a number, got a int too large to show"),
+        ({"side": "lefft"}, "door.side: expected one of 'left', 'right', got 'lefft': did you mean 'left'?"),
+        ({"side": 1}, "door.side: expected one of 'left', 'right', got 1"),
+        ({"key": ""}, "door.key: expected a path (text), got ''"),
+        ({"key": "a\0b"}, "door.key: expected a path (text)"),
+        ({"locks": [1, 0]}, "door.locks[1]: expected a number from 1 up, got 0"),
+        ({"class": "vault"}, "door: a vault needs a key"),
+    ],
+)
+def test_strict_says_what_is_wrong(change, message):
+    with pytest.raises(ProblemsError) as found:
+        strictly({"width": 1, "side": "left"} | change)
+    (problem,) = found.value.problems
+    assert problem.startswith(message)
+
+
+def test_strict_tells_everything_at_once_and_what_to_write():
+    with pytest.raises(ProblemsError) as found:
+        strictly({"lock": 1, "locks": [0, "a"]})
+    assert found.value.problems == (
+        "door.lock is no key of door: did you mean 'locks'?",
+        "door.width is missing: write width = 0.9",
+        'door.side is missing: write side = "left" or "right"',
+        "door.locks[0]: expected a number from 1 up, got 0",
+        "door.locks[1]: expected a whole number, got 'a'",
+    )
+
+
+def test_counters_are_known():
+    assert decode(Counter[str], {"a": 1}, "c") == Counter(a=1)
+
+
+@given(_json, st.dictionaries(st.sampled_from(["width", "side", "key", "class", "locks", "x"]), _json))
+def test_whatever_is_written_is_decoded_or_told(any_value, table):
+    for value in (any_value, table):
+        try:
+            problems = ("door",) if isinstance(strictly(value), Door) else ()
+        except ProblemsError as error:
+            problems = error.problems
+        assert problems
+        assert all(problem.startswith("door") for problem in problems)
