@@ -1,0 +1,141 @@
+"""The database file: its tables, how connections to it are set, its lock, and what is done when it is damaged.
+
+Choices, each for flash and for slow disks:
+
+* WAL: a commit is one sequential write. `wal_autocheckpoint=0`: the writer never copies the log back, `wal` does.
+* `auto_vacuum=NONE`: freed pages are used again and never moved, which would write them once more. The file stays at
+  the most it ever held, which the settings bound.
+* `secure_delete=0`: Debian's SQLite otherwise overwrites all it deletes.
+* Each lane has a table of its own, and samples are apart from observations: rows are added at the end and deleted from
+  the beginning, so whole pages are filled and freed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from pathlib import Path
+
+from edge_runtime.contract.message import Lane
+from edge_runtime.errors import JournalError
+
+FORMAT = 1
+APPLICATION = 0x4F56484A  # "OVHJ"
+PAGE = 4096
+SIDE_FILES = ("-wal", "-shm")
+
+_ENTRIES = (
+    "CREATE TABLE {} (position INTEGER PRIMARY KEY, t INTEGER NOT NULL, kind TEXT NOT NULL, asset_class TEXT NOT NULL, "
+    "model_id TEXT NOT NULL, crc INTEGER NOT NULL, body BLOB NOT NULL)"
+)
+_MESSAGES = (
+    "CREATE TABLE {} (seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, asset TEXT, t INTEGER NOT NULL, "
+    "t_rx INTEGER NOT NULL, content TEXT NOT NULL, size INTEGER NOT NULL, model_id TEXT, "
+    "synced INTEGER NOT NULL, body BLOB NOT NULL)"
+)
+_SCHEMA = (
+    "CREATE TABLE ledger (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE checkpoint (name TEXT PRIMARY KEY, crc INTEGER NOT NULL, body BLOB NOT NULL)",
+    _ENTRIES.format("entries"),
+    _ENTRIES.format("samples"),
+    *(_MESSAGES.format(lane.name.lower()) for lane in Lane),
+)
+
+
+def connect_writer(path: Path) -> sqlite3.Connection:
+    """The only connection that writes; makes the tables in an empty file. `sqlite3.DatabaseError` if it is damaged."""
+    connection = _connect(path)
+    try:
+        connection.execute(f"PRAGMA page_size={PAGE}")  # of a new file
+        connection.execute("PRAGMA auto_vacuum=NONE")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        connection.execute("PRAGMA secure_delete=0")
+        connection.execute("PRAGMA temp_store=MEMORY")
+        connection.execute("PRAGMA cache_size=-4096")
+        _check_format(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """For one thread that only reads."""
+    connection = _connect(path)
+    connection.execute("PRAGMA query_only=1")
+    return connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # Transactions are begun by hand; close() may be called by another thread.
+    return sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
+
+
+def _check_format(connection: sqlite3.Connection, path: Path) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if version > FORMAT:
+        raise JournalError(
+            f"{path} is of format {version}, this software writes {FORMAT}: install the newer one, or move the file"
+        )
+    if tables == 0:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in _SCHEMA:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={FORMAT}")
+        connection.execute(f"PRAGMA application_id={APPLICATION}")
+        connection.execute("COMMIT")
+        sync_folder(path.parent)
+    elif version != FORMAT:
+        raise sqlite3.DatabaseError(f"it has {tables} tables, but no format")
+
+
+def sync_folder(folder: Path) -> None:
+    """Names of new files survive a power cut only after this."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def move_aside(path: Path, stamp: int) -> Path:
+    """Put a damaged database away with its side files; its new name."""
+    aside = path.with_name(f"{path.name}.damaged-{stamp}")
+    for end in ("", *SIDE_FILES):
+        old = path.with_name(path.name + end)
+        if old.exists():
+            old.rename(path.with_name(aside.name + end))
+    sync_folder(path.parent)
+    return aside
+
+
+class FolderLock:
+    """One gateway to a database. The lock goes with the process, however that ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    def take(self) -> None:
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(descriptor)
+            raise JournalError(
+                f"{self._path.parent} is in use by another gateway (process {owner}): stop it, or give this one a data "
+                "folder of its own"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

@@ -1,0 +1,147 @@
+"""Works that wait for the writer, and when it is time to commit them."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+
+from edge_runtime.clock import Clock
+from edge_runtime.contract.message import Lane
+from edge_runtime.journal.settings import JournalSettings
+from edge_runtime.journal.work import Work
+
+SECOND = 10**9
+SHED = (Lane.RAW, Lane.BACKFILL)  # given up, in this order, when memory is full because the disk is
+
+
+class Waiting:
+    """A line of Works, bounded in bytes. Any thread may `put`; the writer takes all that wait at once.
+
+    Bytes count until `release`: what is being committed is still in memory.
+    """
+
+    def __init__(self, settings: JournalSettings, clock: Clock) -> None:
+        self._settings, self._clock = settings, clock
+        self._after = int(settings.commit_after * SECOND)
+        self._changed = threading.Condition()
+        self._works: list[Work] = []
+        self._bytes = 0
+        self._receipts = 0
+        self._urgent = False
+        self._since: int | None = None  # monotonic: when the oldest Work, or a request for tidying up, came
+        self._closed = False
+        self.failing = False  # the disk takes nothing: shed before refusing
+        self.shed: Counter[Lane] = Counter()
+        self.shed_bytes: Counter[Lane] = Counter()
+
+    def put(self, work: Work, timeout: float) -> bool:
+        """False: after `timeout` seconds there was still no room."""
+        size = work.size()
+        with self._changed:
+            if not self._room(size) and not self._changed.wait_for(lambda: self._room(size), timeout):
+                return False
+            self._works.append(work)
+            self._bytes += size
+            self._note(work)
+            if self._since is None:
+                self._since = self._clock.monotonic()
+                self._changed.notify_all()
+            elif self._ready():
+                self._changed.notify_all()
+        return True
+
+    def put_back(self, works: Sequence[Work]) -> None:
+        """These could not be committed: they stay the first in the line."""
+        with self._changed:
+            self._works[:0] = works
+            for work in works:
+                self._note(work)
+            self._since = self._clock.monotonic()
+
+    def take(self) -> list[Work] | None:
+        """All Works, once it is time; [] if it is only time to tidy up; None: closed, and nothing is left."""
+        with self._changed:
+            while not self._ready():
+                left = None if self._since is None else (self._since + self._after - self._clock.monotonic()) / SECOND
+                if left is not None and left <= 0:
+                    break
+                # Woken by nobody: the time has passed, whatever an injected clock says.
+                if not self._changed.wait(left):
+                    break
+            works, self._works = self._works, []
+            self._receipts, self._urgent, self._since = 0, False, None
+            return None if self._closed and not works else works
+
+    def pause(self, seconds: float) -> None:
+        """Wait before trying again; not when closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed, seconds)
+
+    def nudge(self) -> None:
+        """There is something to tidy up, in `commit_after`."""
+        with self._changed:
+            if self._since is None:
+                self._since = self._clock.monotonic()
+                self._changed.notify_all()
+
+    def hurry(self) -> None:
+        """What waits now is to be committed at once."""
+        with self._changed:
+            self._urgent = self._urgent or bool(self._works)
+            self._changed.notify_all()
+
+    def release(self, works: Sequence[Work]) -> None:
+        """These are out of memory."""
+        size = sum(work.size() for work in works)
+        with self._changed:
+            self._bytes -= size
+            self._changed.notify_all()
+
+    def ready(self) -> bool:
+        with self._changed:
+            return self._ready()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    @property
+    def bytes(self) -> int:
+        return self._bytes
+
+    def _note(self, work: Work) -> None:
+        self._receipts += len(work.receipts)
+        self._urgent = self._urgent or work.urgent
+
+    def _ready(self) -> bool:
+        return self._urgent or self._closed or self._receipts >= self._settings.commit_messages
+
+    def _room(self, size: int) -> bool:
+        if self._closed or not self._bytes or self._bytes + size <= self._settings.waiting_bytes:
+            return True
+        if self.failing:
+            self._shed(self._bytes + size - self._settings.waiting_bytes)
+        return self._bytes + size <= self._settings.waiting_bytes
+
+    def _shed(self, excess: int) -> None:
+        """Give up waiting messages, the oldest of the least important lane first; entries are never given up."""
+        for lane in SHED:
+            for work in self._works:
+                if excess <= 0:
+                    return
+                kept = [message for message in work.messages if message.lane != lane]
+                if len(kept) == len(work.messages):
+                    continue
+                before = work.size()
+                self.shed[lane] += len(work.messages) - len(kept)
+                work.messages = kept
+                freed = before - work.size()
+                self.shed_bytes[lane] += freed
+                self._bytes -= freed
+                excess -= freed
