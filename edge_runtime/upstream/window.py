@@ -1,0 +1,121 @@
+"""What of one lane is on its way: sent, and not acknowledged by the centre.
+
+Bounded in messages and bytes, so a centre that is away costs neither memory nor bandwidth without end. Times are
+monotonic nanos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from edge_runtime.contract.message import Spooled
+
+_LONGEST_WAIT = 4  # doublings of the time after which a message is sent again
+
+
+@dataclass
+class _Sent:
+    message: Spooled
+    first: int
+    last: int
+    times: int = 1
+    again: bool = False
+    refused: int = 0
+
+
+class Window:
+    """Messages of one lane between their first sending and their acknowledgement.
+
+    `messages` and `size` (bytes of bodies) bound it; one message of any size always fits. What is not acknowledged
+    within `patience` is sent again, each time after twice as long while nothing at all is acknowledged. A message is
+    overtaken when a later one of its lane is acknowledged and it is not, `overtaken` nanos after it was sent: it was
+    lost, and is sent again at once. Overtaken after the `tries`-th sending, it is handed back by `acknowledge`: the
+    centre cannot take it.
+    """
+
+    def __init__(self, messages: int, size: int, patience: int, *, overtaken: int, tries: int = 5) -> None:
+        self.size = 0
+        self._messages, self._most, self._patience, self._overtaken = messages, size, patience, overtaken
+        self._tries = tries
+        self._sent: dict[int, _Sent] = {}  # by seq, ascending
+        self._doublings = 0
+
+    def __len__(self) -> int:
+        return len(self._sent)
+
+    def __iter__(self) -> Iterator[Spooled]:
+        return (sent.message for sent in self._sent.values())
+
+    def has_room(self, size: int = 0) -> bool:
+        """Whether a message of `size` bytes may be sent."""
+        return not self._sent or (len(self._sent) < self._messages and self.size + size <= self._most)
+
+    def add(self, message: Spooled, now: int) -> None:
+        """`message` is sent for the first time; its seq is above all earlier ones."""
+        self._sent[message.seq] = _Sent(message, now, now)
+        self.size += len(message.message.body)
+
+    def first_to_repeat(self) -> Spooled | None:
+        """The oldest message that must be sent again."""
+        return next((sent.message for sent in self._sent.values() if sent.again), None)
+
+    def repeated(self, seq: int, now: int) -> None:
+        """Message `seq` is sent again."""
+        sent = self._sent[seq]
+        sent.again, sent.last = False, now
+        sent.times += 1
+
+    def disconnected(self) -> None:
+        """Whatever is not acknowledged must be sent again: a broker's PUBACK is no delivery."""
+        for sent in self._sent.values():
+            sent.again = True
+
+    def check_time(self, now: int) -> None:
+        """Mark what waits for its acknowledgement for too long."""
+        latest = now - (self._patience << self._doublings)
+        overdue = [sent for sent in self._sent.values() if not sent.again and sent.last <= latest]
+        for sent in overdue:
+            sent.again = True
+        if overdue:
+            self._doublings = min(self._doublings + 1, _LONGEST_WAIT)
+
+    def acknowledge(
+        self, upto: int, ranges: Sequence[tuple[int, int]], now: int
+    ) -> tuple[list[Spooled], list[Spooled]]:
+        """The centre has all up to `upto` and those within `ranges` (both ends included).
+
+        Returns what is delivered with it, and what the centre cannot take; both have left the window.
+        """
+        self._doublings = 0
+        delivered = [seq for seq in self._sent if seq <= upto or any(a <= seq <= b for a, b in ranges)]
+        highest = max([upto, *(b for _, b in ranges)])
+        done = self._remove(delivered)
+        hopeless = []
+        for seq, sent in self._sent.items():
+            if seq < highest and not sent.again and sent.last <= now - self._overtaken:
+                if sent.times >= self._tries:
+                    hopeless.append(seq)
+                else:
+                    sent.again = True
+        return done, self._remove(hopeless)
+
+    def refuse(self, seq: int, *, again: bool = True) -> Spooled | None:
+        """The broker refused message `seq`; returned, and gone from here, if it did so twice or may not try `again`."""
+        sent = self._sent.get(seq)
+        if sent is None:
+            return None
+        sent.refused += 1
+        if sent.refused < 2 and again:
+            sent.again = True
+            return None
+        return self._remove([seq])[0]
+
+    def oldest(self) -> int | None:
+        """When the first of them was first sent."""
+        return next((sent.first for sent in self._sent.values()), None)
+
+    def _remove(self, seqs: Iterable[int]) -> list[Spooled]:
+        gone = [self._sent.pop(seq).message for seq in seqs]
+        self.size -= sum(len(message.message.body) for message in gone)
+        return gone
