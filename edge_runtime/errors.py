@@ -12,6 +12,7 @@
     ├── DataError           a file of observations cannot be scored
     ├── JournalError        the journal cannot be opened, or can take no more
     ├── CommandError        a set-point cannot be written to a machine
+    │   └── CommandRefusedError  it may not be: `reason` says why
     └── ConfigError         a configuration of the gateway cannot be used
 
 Messages state the rule, the value that broke it and the way out.
@@ -73,3 +74,12 @@ class JournalError(EdgeError):
 
 class CommandError(EdgeError):
     pass
+
+
+class CommandRefusedError(CommandError):
+    """`reason` is one word of a small fixed set, for counters and for the answer to the centre."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail

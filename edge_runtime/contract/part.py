@@ -42,7 +42,7 @@ class Part:
             raise ValueError(
                 f"part {self.part} of {self.parts}: parts count from 0, and there are at most {MOST_PARTS}"
             )
-        if not all(0 < side < 2**31 for side in self.shape) or not 0 < self.size < 2**40:
+        if not all(0 < side < 2**31 for side in self.shape) or not 0 < self.size <= self.bytes:
             raise ValueError(f"shape {self.shape}, {self.size} bytes: a waveform has axes and samples")
         if self.dtype != "F32" or self.encoding not in ENCODINGS:
             raise ValueError(f"dtype {self.dtype[:20]!r}, encoding {self.encoding[:20]!r}: not known here")

@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from edge_runtime.contract.bodies import BODIES, Ack, Alarm, Event
+from edge_runtime.contract.bodies import BODIES, Ack, Alarm, Event, Status
 from edge_runtime.contract.envelope import Envelope, envelope_of, frame, parse_envelope, unframe
 from edge_runtime.contract.limits import DEFAULT, Limits
 from edge_runtime.contract.message import BLOCK, JSON, WAVEFORM, Spooled
 from edge_runtime.contract.part import Part
 from edge_runtime.contract.rows import Rows
 from edge_runtime.contract.tables import unpack
-from edge_runtime.contract.text import dump, load, short
+from edge_runtime.contract.text import check_schema, dump, load, short
 from edge_runtime.decode import decode as from_json
 from edge_runtime.errors import WireError
 
@@ -80,3 +80,15 @@ def _json(payload: bytes, limits: Limits) -> Message:
 def _same(content: str, envelope: Envelope) -> None:
     if envelope.content != content:
         raise WireError("content", f"kind {envelope.kind} came as {content}: expected {envelope.content}")
+
+
+def decode_status(payload: bytes, limits: Limits = DEFAULT) -> Status:
+    """What is retained under `…/status`; nothing but `WireError` is raised."""
+    if len(payload) > limits.json:
+        raise WireError("size", f"{len(payload)} bytes of status: at most {limits.json} are read")
+    value = load(payload, "a status")
+    check_schema(value, "a status")
+    try:
+        return from_json(Status, value, "status")
+    except ValueError as error:
+        raise WireError("body", str(error)) from None
