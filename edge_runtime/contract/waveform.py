@@ -108,8 +108,8 @@ class _Open:
 class Assembler:
     """Puts parts together, in any order, from many gateways, in bounded memory.
 
-    `counts`: parts `taken`, `duplicate`, `mismatch` (with an earlier part) or `refused`; waveforms that are `complete`, or
-    given up: `timeout` after `patience` nanos, `evicted` (the oldest goes first) when more than `memory` bytes or `most`
+    `counts`: parts `taken`, `duplicate`, `mismatch` (with an earlier part) or `refused`; waveforms `complete`, or given
+    up: `timeout` after `patience` nanos, `evicted` (the oldest goes first) when more than `memory` bytes or `most`
     waveforms wait for parts, `packing`, `checksum`. A waveform that is sent again begins anew.
     """
 
