@@ -15,6 +15,9 @@ HEAVY = (
     "onnx",
     "ndonnx",
     "pydantic",
+    "asyncua",
+    "cryptography",
+    "pymodbus",
 )
 OURS = ("data", "features", "training", "twins")
 

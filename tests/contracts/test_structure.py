@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("edge_runtime", "twins", "data", "features", "training")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 RUNTIME = {"numpy", "onnxruntime", "paho", "edge_runtime"}  # what a gateway installs
-OPTIONAL = {"pyarrow"}  # its extras, imported where they are used
+OPTIONAL = {"pyarrow", "asyncua", "cryptography", "pymodbus"}  # its extras, imported where they are used
 
 
 def name_of(path):
