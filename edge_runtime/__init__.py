@@ -5,7 +5,7 @@ bundle which does not reproduce its own recorded outputs is refused, that the el
 place, and that whatever arrives (duplicates, gaps, garbage) is counted and never corrupts a state.
 
     bytes → Bundle → StepFunction → Fleet            a proven graph, and the states of many machines
-    samples → Assembler → observations → Fleet       channel by channel as they arrive
+    arrivals → Intake → observations → Fleet          as they arrive, message by message
     tables → replay → prognoses                      history, all machines at once
 
 It needs numpy, onnxruntime and paho-mqtt, and imports nothing else of this project.

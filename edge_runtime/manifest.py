@@ -31,6 +31,7 @@ class Time:
     interval: float
     tick: float
     max_gap: float
+    assemble: bool = True  # False: each row of the source is one observation, as it stands
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,356 @@
+"""The open windows of all machines of a class: rows of samples as they arrive → observations.
+
+What an observation is stands in `edge_runtime.assembly`. Here is when it closes: as soon as it waits for no channel any
+more. Each has sent a sample at or after the end, or its late allowance has passed. The time that passes, machine by
+machine, is its newest source time plus what the monotonic clock has run since: so stored messages that are sent again
+quickly assemble as they did live, and one machine's clock is no other's business.
+
+Times are kept apart from future ones by whoever calls `add`.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+
+from edge_runtime.arrays import F32, I64, Array, Bool
+from edge_runtime.assembly import ChannelSamples, Fold, Rules, aggregate, distinct, fold
+from edge_runtime.records import Records
+
+NEVER = 2**63 - 1
+LONG_AGO = -(2**61)  # differences of times stay within int64
+MOST_ROWS, KEPT_ROWS = 2048, 512  # of one window: beyond, its older rows are added up, and the newest kept
+MOST_WINDOWS = 32  # of one machine that close at once
+MOST_HEARD = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Closed:
+    """Observations of distinct machines: `rows` and `time` int64[B], `readings` f32[B,C].
+
+    `t_rx` int64[B]: when the newest sample came; 0 where none did.
+    """
+
+    rows: I64
+    time: I64
+    readings: F32
+    t_rx: I64
+
+
+class Window:
+    """Samples of one machine in (start, end]; `before`: a `Fold` of each channel, of rows up to `until`, added up."""
+
+    __slots__ = ("before", "end", "newest", "rows", "start", "t_rx", "until")
+
+    def __init__(self, end: int, interval: int) -> None:
+        self.start, self.end = end - interval, end
+        self.rows: list[bytes] = []
+        self.newest = LONG_AGO  # time of its newest sample
+        self.until = LONG_AGO
+        self.before: list[Fold] | None = None
+        self.t_rx = 0  # when the newest of those that are no rows came
+
+
+class Machine:
+    """One machine's place in time."""
+
+    __slots__ = ("closed", "end", "heard", "newest", "newest_closed", "offset", "target", "window", "windows")
+
+    def __init__(self) -> None:
+        self.windows: dict[int, Window] = {}  # open ones that have samples, by end
+        self.window: Window | None = None  # that the last row went into
+        self.closed = LONG_AGO  # end of the window closed last
+        self.newest = LONG_AGO  # newest source time
+        self.newest_closed = LONG_AGO  # newest time in a closed window
+        self.offset = 0  # what the clock said when the newest came, less its time
+        self.end = NEVER  # of the window to close next; NEVER: silent
+        self.target = NEVER  # time that must have passed for it to close
+        self.heard: dict[int, int] = {}  # bits of channels → newest time at which these spoke
+
+
+class Assembler:
+    """Windows of `machines` machines. `duplicate[m]` counts samples that came twice within an open window."""
+
+    def __init__(self, rules: Rules, machines: int, records: Records) -> None:
+        self.rules = rules
+        self.machines = [Machine() for _ in range(machines)]
+        self.duplicate = np.zeros(machines, np.int64)
+        self.records = records
+        self._interval = rules.interval
+        self._late = [rule.late for rule in rules.channels]
+        self._waits = max(self._late, default=0) > 0
+        self._all = (1 << len(rules.channels)) - 1
+        self._allowance: dict[int, int] = {}  # bits of channels heard → how long the others are waited for
+        # When the next window of each machine closes if nothing comes, by the clock. Written one by one by `add`, where
+        # an array of the standard library is faster, and read all at once.
+        self._due = array("q", [NEVER]) * machines
+        self._due_view = np.frombuffer(self._due, np.int64)
+        self._soonest = NEVER  # no window closes before
+        self.held_time = np.full((machines, len(rules.channels)), LONG_AGO, np.int64)
+        self.held_value = np.full((machines, len(rules.channels)), np.nan, np.float32)
+        counts = [rule.aggregate == "count" for rule in rules.channels]
+        self._counts = np.flatnonzero(counts)
+        self._max_age = np.array([rule.max_age for rule in rules.channels], np.int64)
+
+    def add(self, row: int, time: int, now: int, packed: bytes, heard: int) -> bool:
+        """A row of machine `row` that has a sample in the channels `heard` (bits); False: its observation is closed."""
+        machine = self.machines[row]
+        if time > machine.newest:
+            machine.newest, machine.offset = time, now - time
+        window = machine.window
+        if window is None or not window.start < time <= window.end:
+            window = self._window(machine, row, time)
+        if window is None or time <= window.until:
+            self._schedule(machine, row)
+            return False
+        rows = window.rows
+        rows.append(packed)
+        if time > window.newest:
+            window.newest = time
+        if len(rows) >= MOST_ROWS:
+            self._add_up(row, window)
+        if self._waits:
+            self._hear(machine, time, heard)
+        due = machine.offset + machine.target
+        self._due[row] = due
+        if due < self._soonest:
+            self._soonest = due
+        return True
+
+    def mark(self, row: int, time: int, now: int, t_rx: int) -> int:
+        """Something that is no row (a waveform) belongs to an observation of machine `row`: to the one returned.
+
+        One that is closed by now is replaced by the next.
+        """
+        machine = self.machines[row]
+        if time > machine.newest:
+            machine.newest, machine.offset = time, now - time
+        window = self._window(machine, row, max(time, machine.closed + 1))
+        assert window is not None  # only times up to `closed` have none
+        window.newest, window.t_rx = max(window.newest, time), max(window.t_rx, t_rx)
+        self._schedule(machine, row)
+        return window.end
+
+    def ready(self, now: int) -> list[Closed]:
+        """Close what waits for nothing any more, at most `MOST_WINDOWS` of a machine; each machine's in order."""
+        if now <= self._soonest:
+            return []
+        closing = _Closing()
+        for row in np.flatnonzero(self._due_view < now).tolist():
+            machine = self.machines[row]
+            for _ in range(MOST_WINDOWS):
+                if self._due[row] >= now:
+                    break
+                self._close_next(machine, row, closing)
+        self._soonest = int(self._due_view.min(initial=NEVER))
+        return self._observe(closing)
+
+    def flush(self) -> list[Closed]:
+        """Close all windows that have samples, and those before them, whatever they still wait for."""
+        closing = _Closing()
+        for row, machine in enumerate(self.machines):
+            while machine.windows:
+                self._close_next(machine, row, closing)
+        return self._observe(closing)
+
+    def close(self, rows: I64, ends: I64) -> list[Closed]:
+        """Close the windows of distinct machines up to `ends`, as they once were: what else waits keeps waiting."""
+        closing = _Closing()
+        for row, end in zip(rows.tolist(), ends.tolist(), strict=True):
+            machine = self.machines[row]
+            for earlier in [other for other in machine.windows if other < end]:
+                del machine.windows[earlier]
+            if machine.closed < end:
+                machine.end = end
+                self._close_next(machine, row, closing, silent=False)
+        return self._observe(closing)
+
+    def put_back(self, row: int, time: int, packed: bytes) -> None:
+        """A row that was taken in before a restart: it tells nothing about the time that has passed."""
+        window = self._window(self.machines[row], row, time)
+        if window is not None and time > window.until:
+            window.rows.append(packed)
+            window.newest = max(window.newest, time)
+
+    @property
+    def deadline(self) -> int | None:
+        """When the clock makes the next window close, if nothing comes before."""
+        return None if self._soonest == NEVER else self._soonest + 1
+
+    def shift(self, by: int) -> None:
+        """The clock's reading is `by` larger from now on for the same moment."""
+        for row, machine in enumerate(self.machines):
+            machine.offset += by
+            self._schedule(machine, row)
+        self._soonest = int(self._due_view.min(initial=NEVER))
+
+    def _window(self, machine: Machine, row: int, time: int) -> Window | None:
+        """The window that a sample at `time` falls into; None if it is closed."""
+        if time <= machine.closed:
+            return None
+        end = -(-time // self._interval) * self._interval
+        window = machine.windows.get(end)
+        if window is None:
+            window = machine.windows[end] = Window(end, self._interval)
+            if end < machine.end:
+                machine.end = end
+                self._schedule(machine, row)
+        machine.window = window
+        return window
+
+    def _hear(self, machine: Machine, time: int, heard: int) -> None:
+        if time > machine.heard.get(heard, LONG_AGO):
+            if len(machine.heard) >= MOST_HEARD:  # ever other channels: rather wait for the allowance to pass
+                machine.heard.clear()
+            machine.heard[heard] = time
+            if time >= machine.end:
+                self._target(machine)
+
+    def _target(self, machine: Machine) -> None:
+        heard = 0
+        for channels, time in machine.heard.items():
+            if time >= machine.end:
+                heard |= channels
+        if heard == self._all and self._waits:
+            machine.target = machine.end + LONG_AGO  # nothing to wait for
+        else:
+            machine.target = machine.end + self._longest(heard)
+
+    def _longest(self, heard: int) -> int:
+        """The longest allowance among the channels that are not `heard`."""
+        allowance = self._allowance.get(heard)
+        if allowance is None:
+            if len(self._allowance) >= MOST_HEARD:
+                self._allowance.clear()
+            allowance = max(late for i, late in enumerate(self._late) if not heard >> i & 1)
+            self._allowance[heard] = allowance
+        return allowance
+
+    def _schedule(self, machine: Machine, row: int) -> None:
+        """Say again when the next window of `machine` closes."""
+        due = NEVER
+        if machine.end != NEVER:
+            self._target(machine)
+            due = machine.offset + machine.target
+        self._due[row] = due
+        self._soonest = min(due, self._soonest)
+
+    def _close_next(self, machine: Machine, row: int, closing: _Closing, silent: bool = True) -> None:
+        """Close the next window; after `max_gap` of silence go to the next with samples instead, if there is one."""
+        end = machine.end
+        window = machine.windows.pop(end, None)
+        if window is None and silent and end - machine.newest_closed > self.rules.max_gap:
+            machine.end = min(machine.windows, default=NEVER)
+        else:
+            if window is not None:
+                machine.newest_closed = window.newest
+                if window is machine.window:
+                    machine.window = None
+            closing.add(row, end, window)
+            machine.closed, machine.end = end, end + self._interval
+        if machine.heard:
+            earliest = machine.closed + self._interval
+            machine.heard = {channels: time for channels, time in machine.heard.items() if time >= earliest}
+        self._schedule(machine, row)
+
+    def _add_up(self, row: int, window: Window) -> None:
+        """Add up the older rows of a window that has many. What then comes for their times is refused as late."""
+        records = self.records.array(window.rows)
+        records = records[np.argsort(records["time"], kind="stable")]
+        cut = int(records["time"][-KEPT_ROWS - 1])
+        old = records["time"] <= cut
+        window.t_rx = max(window.t_rx, int(records["t_rx"][old].max()))
+        window.before = self._fold(records[old], np.zeros(np.count_nonzero(old), np.int64), [window], [row])
+        window.rows, window.until = self.records.rows(records[~old]), cut
+
+    def _fold(self, records: Array, group: I64, windows: Sequence[Window], rows: Sequence[int]) -> list[Fold]:
+        """The samples of `windows` (of machines `rows`), by channel; `group`: the place of each record's window."""
+        time, values = records["time"], records["values"]
+        received = ~np.isnan(values[:, : len(self.rules.channels)])
+        complete, once = received.all(), _ascending(group, time)
+        folds = []
+        for i, rule in enumerate(self.rules.channels):
+            got = slice(None) if complete else received[:, i]
+            if once:
+                samples = ChannelSamples(group[got], time[got], values[got, i].astype(np.float64))
+            else:
+                samples, again = distinct(group[got], time[got], values[got, i])
+                np.add.at(self.duplicate, np.asarray(rows)[group[got][again]], 1)
+            folds.append(fold(rule.aggregate, len(windows), samples, _before(windows, i)))
+        return folds
+
+    def _observe(self, closing: _Closing) -> list[Closed]:
+        if not closing.rows:
+            return []
+        places = [i for i, window in enumerate(closing.windows) if window is not None]
+        windows = [window for window in closing.windows if window is not None]
+        t_rx = np.zeros(len(closing.rows), np.int64)
+        n = np.zeros((len(closing.rows), len(self.rules.channels)), np.int64)
+        value, newest = np.zeros(n.shape, np.float32), np.zeros(n.shape, np.int64)
+        if windows:
+            size = np.array([len(window.rows) for window in windows])
+            records = self.records.array(chain.from_iterable(window.rows for window in windows))
+            group = np.repeat(np.arange(len(windows)), size)
+            came = np.array([window.t_rx for window in windows])
+            came[size > 0] = np.maximum(came, np.append(records["t_rx"], 0)[np.cumsum(size) - 1])[size > 0]
+            t_rx[places] = came
+            if not _ascending(group, records["time"]):
+                records = records[np.lexsort((records["time"], group))]
+            with np.errstate(over="ignore", invalid="ignore"):  # infinite samples stay infinite: the graph flags them
+                folds = self._fold(records, group, windows, [closing.rows[i] for i in places])
+                for i, (rule, folded) in enumerate(zip(self.rules.channels, folds, strict=True)):
+                    n[places, i], newest[places, i] = folded.n, folded.newest
+                    value[places, i] = aggregate(rule.aggregate, folded)
+        rows, ends, turn = np.array(closing.rows), np.array(closing.ends), np.array(closing.turns)
+        has_data = np.zeros(len(rows), bool)
+        has_data[places] = True
+        batches = []
+        for k in range(int(turn.max()) + 1):
+            at = np.flatnonzero(turn == k)
+            readings = self._hold(rows[at], ends[at], n[at], value[at], newest[at], has_data[at])
+            batches.append(Closed(rows[at], ends[at], readings, t_rx[at]))
+        return batches
+
+    def _hold(self, rows: I64, ends: I64, n: I64, value: F32, newest: I64, has_data: Bool) -> F32:
+        """Readings of distinct machines: the aggregates of this window, or what is held of earlier ones."""
+        value = np.where(n > 0, value, self.held_value[rows])
+        newest = np.where(n > 0, newest, self.held_time[rows])
+        self.held_value[rows], self.held_time[rows] = value, newest
+        readings = np.where(ends[:, None] - newest < self._max_age, value, np.float32(np.nan))
+        for i in self._counts:
+            readings[:, i] = np.where(has_data, n[:, i], np.nan)
+        return readings
+
+
+class _Closing:
+    """Windows that close, machine by machine: `turn` counts those of one machine."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self.ends: list[int] = []
+        self.windows: list[Window | None] = []
+        self.turns: list[int] = []
+
+    def add(self, row: int, end: int, window: Window | None) -> None:
+        again = self.rows and self.rows[-1] == row
+        self.turns.append(self.turns[-1] + 1 if again else 0)
+        self.rows.append(row)
+        self.ends.append(end)
+        self.windows.append(window)
+
+
+def _ascending(group: I64, time: I64) -> bool:
+    """Whether the times of each group rise, none twice."""
+    return bool(((time[1:] > time[:-1]) | (group[1:] > group[:-1])).all())
+
+
+def _before(windows: Sequence[Window], channel: int) -> Fold | None:
+    if all(window.before is None for window in windows):
+        return None
+    nothing = Fold(np.zeros(1, np.int64), np.zeros(1), np.zeros(1, np.int64))
+    folds = [nothing if window.before is None else window.before[channel] for window in windows]
+    return Fold(*(np.concatenate(part) for part in zip(*folds, strict=True)))

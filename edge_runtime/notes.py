@@ -1,0 +1,91 @@
+"""Events and ages on their way into observations.
+
+An event goes with the first observation still open at its time or later: it may come late, but is never lost, for it
+says what the twin has to forget. Of several the new life counts: it forgets more. An event makes no observation by
+itself. The age in an observation is the newest one told, moved on to the observation's time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from edge_runtime.arrays import F32, I64
+from edge_runtime.contract.event import Event
+
+_REMEMBERED = 16  # events of a machine, so that one that is sent again counts once
+
+
+class Notes:
+    """Of all machines of a class. `age_rate`: how much the age grows a nano."""
+
+    def __init__(self, age_rate: float) -> None:
+        self.age_rate = age_rate
+        self.events: dict[int, list[tuple[int, int, Any]]] = {}  # machine → (time, event, receipt) that wait
+        self.known: dict[int, list[tuple[int, int]]] = {}  # machine → (time, event) seen last, in order
+        self.ages: dict[int, list[tuple[int, float]]] = {}  # machine → (time, age) that wait
+        self.held: dict[int, tuple[int, float]] = {}  # machine → the newest that went into an observation
+
+    def know(self, row: int, time: int, event: int) -> bool:
+        """Remember an event; False if it is an old one."""
+        known = self.known.setdefault(row, [])
+        if (time, event) in known or (len(known) >= _REMEMBERED and (time, event) < known[0]):
+            return False
+        known.append((time, event))
+        known.sort()
+        del known[:-_REMEMBERED]
+        return True
+
+    def event(self, row: int, time: int, event: int, receipt: Any = None) -> bool:
+        """An event to go with an observation, and `receipt` with it; False if it is an old one."""
+        if not self.know(row, time, event):
+            return False
+        self.events.setdefault(row, []).append((time, event, receipt))
+        return True
+
+    def age(self, row: int, time: int, age: float) -> None:
+        self.ages.setdefault(row, []).append((time, age))
+
+    def take(self, rows: I64, time: I64) -> tuple[F32, F32, list[Any]]:
+        """Event and age f32[B] of observations of distinct machines, and the receipts that went with the events."""
+        event, age = np.zeros(len(rows), np.float32), np.full(len(rows), np.nan, np.float32)
+        receipts: list[Any] = []
+        if self.events or self.ages or self.held:
+            for i, (row, end) in enumerate(zip(rows.tolist(), time.tolist(), strict=True)):
+                if row in self.events:
+                    event[i] = self._take_event(row, end, receipts)
+                if row in self.ages or row in self.held:
+                    age[i] = self._age(row, end)
+        return event, age, receipts
+
+    def _take_event(self, row: int, end: int, receipts: list[Any]) -> int:
+        taken, self.events[row] = _split(self.events[row], end)
+        if not self.events[row]:
+            del self.events[row]
+        receipts += (receipt for _, _, receipt in taken if receipt is not None)
+        born = max((time for time, event, _ in taken if event == Event.NEW_LIFE), default=None)
+        if born is not None and row in self.held and self.held[row][0] < born:
+            del self.held[row]
+        return min((event for _, event, _ in taken), default=0)
+
+    def _age(self, row: int, end: int) -> float:
+        taken, rest = _split(self.ages.get(row, ()), end)
+        if taken:
+            newest = max(taken, key=lambda told: told[0])
+            if row not in self.held or newest[0] >= self.held[row][0]:
+                self.held[row] = newest
+        if rest:
+            self.ages[row] = rest
+        else:
+            self.ages.pop(row, None)
+        if row not in self.held:
+            return np.nan
+        time, age = self.held[row]
+        return age + (end - time) * self.age_rate
+
+
+def _split(waiting: Iterable[Any], end: int) -> tuple[list[Any], list[Any]]:
+    waiting = list(waiting)
+    return [item for item in waiting if item[0] <= end], [item for item in waiting if item[0] > end]
