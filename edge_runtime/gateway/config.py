@@ -18,6 +18,7 @@ from edge_runtime.contract.names import is_identifier
 from edge_runtime.decode import Between, Example, ProblemsError, decode_strict, suggest
 from edge_runtime.errors import ConfigError, EdgeError
 from edge_runtime.journal.settings import JournalSettings, SpoolSettings
+from edge_runtime.sources.interface import is_loopback
 
 # type → module, settings dataclass (with a field `name`), source class
 SOURCES: Mapping[str, tuple[str, str, str]] = {
@@ -147,10 +148,6 @@ _SECTIONS: Mapping[str, Any] = {
     "http": HttpSettings,
     "log": LogSettings,
 }
-
-
-def is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def read_config(path: Path | str) -> GatewayConfig:

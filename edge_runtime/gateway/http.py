@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.errors import ConfigError, EdgeError
-from edge_runtime.gateway.config import HttpSettings, is_loopback
+from edge_runtime.gateway.config import HttpSettings
 from edge_runtime.gateway.metrics import exposition, registry
 from edge_runtime.gateway.status import GatewayStatus
+from edge_runtime.sources.interface import is_loopback
 from edge_runtime.tls import read_secret
 
 MOST = 8

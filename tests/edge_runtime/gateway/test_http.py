@@ -98,7 +98,8 @@ def test_a_part_that_raises_does_not_end_the_server(gateway, caplog):
 
 
 def test_a_page_under_a_foreign_name_reads_nothing(gateway):
-    assert gateway.get("/status", Host="evil.example:9464")[0] == 421
+    for host in ("evil.example:9464", "127.evil.example", "localhost.evil.example", "evil.example:[::1]"):
+        assert gateway.get("/status", Host=host)[0] == 421
     for host in ("localhost:1", "127.0.0.1", "[::1]:9464"):
         assert gateway.get("/status", Host=host)[0] == 200
 
