@@ -21,7 +21,7 @@ class _Sent:
     last: int
     times: int = 1
     again: bool = False
-    refused: int = 0
+    refused: int | None = None  # how many others the broker had taken by then
 
 
 class Window:
@@ -100,20 +100,32 @@ class Window:
                     sent.again = True
         return done, self._remove(hopeless)
 
-    def refuse(self, seq: int, *, again: bool = True) -> Spooled | None:
-        """The broker refused message `seq`; returned, and gone from here, if it did so twice or may not try `again`."""
+    def delivered(self, seq: int) -> Spooled | None:
+        """The one message `seq` is delivered; None if it was before."""
+        return self._remove([seq])[0] if seq in self._sent else None
+
+    def refuse(self, seq: int, taken: int) -> Spooled | None:
+        """The broker refused message `seq`; it has taken `taken` messages so far.
+
+        It is sent again as if there had been no answer. Returned, and gone from here, if that was refused too although
+        the broker takes others: one that takes nothing at all has been set up wrongly, and loses nothing.
+        """
         sent = self._sent.get(seq)
         if sent is None:
             return None
-        sent.refused += 1
-        if sent.refused < 2 and again:
-            sent.again = True
-            return None
-        return self._remove([seq])[0]
+        if sent.refused is not None and taken > sent.refused:
+            return self._remove([seq])[0]
+        if sent.refused is None:
+            sent.refused = taken
+        return None
 
     def oldest(self) -> int | None:
         """When the first of them was first sent."""
         return next((sent.first for sent in self._sent.values()), None)
+
+    def lowest(self) -> int | None:
+        """The lowest seq in it."""
+        return next(iter(self._sent), None)
 
     def _remove(self, seqs: Iterable[int]) -> list[Spooled]:
         gone = [self._sent.pop(seq).message for seq in seqs]

@@ -112,14 +112,22 @@ def test_without_later_acknowledgements_nothing_is_given_up():
     assert [m.seq for m in sent] == [1]
 
 
-def test_what_the_broker_refuses_twice_is_given_up():
+def test_what_the_broker_refuses_twice_is_given_up_if_it_takes_others():
+    sent = filled(3)
+    assert sent.refuse(1, taken=5) is None
+    sent.check_time(30 * SECOND)
+    assert repeat_all(sent, 30 * SECOND) == [1, 2, 3]
+    assert sent.refuse(1, taken=6) == message(1)
+    assert sent.refuse(1, taken=7) is None
+    assert [m.seq for m in sent] == [2, 3]
+
+
+def test_a_broker_that_takes_nothing_at_all_makes_nothing_be_given_up():
     sent = filled(2)
-    assert sent.refuse(1) is None
-    assert repeat_all(sent, 1) == [1]
-    assert sent.refuse(1) == message(1)
-    assert sent.refuse(1) is None
-    assert sent.refuse(2, again=False) == message(2)
-    assert len(sent) == 0
+    for _ in range(10):
+        assert sent.refuse(1, taken=5) is None
+        assert sent.refuse(2, taken=5) is None
+    assert sent.refuse(2, taken=6) == message(2)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["add", "ack", "range", "lost", "wait", "repeat"]), st.integers(0, 40))))
