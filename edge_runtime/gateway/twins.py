@@ -1,0 +1,104 @@
+"""The twins of one class behind a gateway: what arrives is assembled, advanced, and watched for alarms."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_runtime.arrays import F32, I64, Array
+from edge_runtime.batch import Batch
+from edge_runtime.bundle import Bundle
+from edge_runtime.clock import Clock
+from edge_runtime.contract import bodies
+from edge_runtime.contract.message import Lane, Outgoing
+from edge_runtime.gateway.machines import Machines
+from edge_runtime.gateway.narrow import narrow
+from edge_runtime.gateway.occurrences import Change, Occurrences
+from edge_runtime.intake import Intake
+
+
+@dataclass(frozen=True, eq=False)
+class Advanced:
+    """What one call gave: the accepted observations, their `numbers` int64[B] and the graph's outputs of them."""
+
+    batch: Batch
+    numbers: I64
+    outputs: Mapping[str, Array]
+
+
+class Twins:
+    """Intake, fleet and occurrences of one class, for the machines of `machines`, in that order throughout.
+
+    `warming_up` and `unfamiliar` f32[N] are of the last prognosis; `heard` int64[N], monotonic nanos, says when
+    something came last. `passed_over`: why faster providers are not used.
+    """
+
+    def __init__(
+        self, bundle: Bundle, machines: Machines, clock: Clock, max_ahead: int, passed_over: Sequence[str] = ()
+    ) -> None:
+        self.bundle = bundle
+        self.machines = machines
+        self.passed_over = tuple(passed_over)
+        self.channels = tuple(channel.name for channel in bundle.contract.channels)
+        self.fleet = bundle.fleet(machines.assets, machines.settings)
+        self.intake = Intake(bundle.contract, machines.assets, clock, max_ahead)
+        self.occurrences = Occurrences(machines.assets, machines.term)
+        count = len(machines.assets)
+        self.warming_up: F32 = np.ones(count, np.float32)
+        self.unfamiliar: F32 = np.zeros(count, np.float32)
+        self.heard: I64 = np.full(count, clock.monotonic(), np.int64)
+        self.counts: Counter[str] = Counter()
+
+    @property
+    def model_id(self) -> str:
+        return self.bundle.model_id
+
+    def advance(self, batch: Batch) -> Advanced | None:
+        """Advance the twins of `batch`; None when the fleet refused all of it. Raises what onnxruntime raises."""
+        outputs, accepted = self.fleet.advance(
+            batch.rows, batch.time, batch.readings, batch.event, batch.age, batch.waveforms
+        )
+        if not accepted.all():
+            if not accepted.any():
+                return None
+            batch = narrow(batch, accepted)
+        self.warming_up[batch.rows] = outputs["warming_up"]
+        self.unfamiliar[batch.rows] = outputs["unfamiliar"]
+        return Advanced(batch, self.fleet.number[batch.rows], outputs)
+
+    def alarms(self, advanced: Advanced, clock_synced: bool) -> list[Outgoing]:
+        """Messages about the occurrences that these observations raised, changed or cleared."""
+        batch = advanced.batch
+        changes = self.occurrences.update(batch.rows, advanced.numbers, batch.time, batch.event, advanced.outputs)
+        return [self._alarm(change, advanced, clock_synced) for change in changes]
+
+    def _alarm(self, change: Change, advanced: Advanced, clock_synced: bool) -> Outgoing:
+        i, batch, contract = change.position, advanced.batch, self.bundle.contract
+        contribution = advanced.outputs.get("contribution")
+        body = bodies.Alarm(
+            id=change.occurrence.id,
+            state="raised" if not change.before else "changed" if change.level else "cleared",
+            level=change.level,
+            previous=change.before,
+            since=change.occurrence.began,
+            asset=change.asset,
+            term=int(self.machines.term[batch.rows[i]]),
+            number=int(advanced.numbers[i]),
+            t=int(batch.time[i]),
+            prognosis=bodies.Excerpt.of(advanced.outputs, i),
+            contributions=() if contribution is None else bodies.contributions(self.channels, contribution[i]),
+            simulated=contract.simulated,
+        )
+        return Outgoing(
+            "alarm",
+            Lane.ALARM,
+            change.asset,
+            t=body.t,
+            t_rx=int(batch.t_rx[i]),
+            body=bodies.pack(body),
+            model_id=self.model_id,
+            clock_synced=clock_synced,
+        )
