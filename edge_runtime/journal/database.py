@@ -23,6 +23,7 @@ from edge_runtime.errors import JournalError
 FORMAT = 1
 APPLICATION = 0x4F56484A  # "OVHJ"
 PAGE = 4096
+LOG_KEPT = 16 << 20  # a log that grew larger is cut to this when it begins anew
 SIDE_FILES = ("-wal", "-shm")
 
 _ENTRIES = (
@@ -50,8 +51,9 @@ def connect_writer(path: Path) -> sqlite3.Connection:
         connection.execute(f"PRAGMA page_size={PAGE}")  # of a new file
         connection.execute("PRAGMA auto_vacuum=NONE")
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA synchronous=FULL")  # while it is opened; see `leave_syncing`
         connection.execute("PRAGMA wal_autocheckpoint=0")
+        connection.execute(f"PRAGMA journal_size_limit={LOG_KEPT}")
         connection.execute("PRAGMA secure_delete=0")
         connection.execute("PRAGMA temp_store=MEMORY")
         connection.execute("PRAGMA cache_size=-4096")
@@ -59,6 +61,19 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     except BaseException:
         connection.close()
         raise
+    return connection
+
+
+def leave_syncing(connection: sqlite3.Connection) -> None:
+    """From now on `sync` makes commits durable. SQLite still syncs when the log is copied back or begun anew."""
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def connect_copier(path: Path) -> sqlite3.Connection:
+    """For copying the log back."""
+    connection = _connect(path)
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA wal_autocheckpoint=0")
     return connection
 
 

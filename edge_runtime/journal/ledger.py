@@ -3,39 +3,54 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 
 
 class Ledger:
-    """Name → integer, 0 where nothing was set. The writer sets; other threads `committed` may read at any time.
+    """Name → integer, 0 where nothing was set. Set by the writer; others may ask for `written` and `durable` any time.
 
     What is set lies ready until `save` puts it into the running transaction, and `settle` or `discard` say how that
-    ended.
+    ended. It is `durable` when whoever syncs says so, with what `settle` returned.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        self._committed: dict[str, int] = dict(connection.execute("SELECT name, value FROM ledger"))
+        self._written: dict[str, int] = dict(connection.execute("SELECT name, value FROM ledger"))
+        self._durable = dict(self._written)
         self._staged: dict[str, int] = {}
 
-    def committed(self, name: str) -> int:
-        return self._committed.get(name, 0)
+    def written(self, name: str) -> int:
+        return self._written.get(name, 0)
+
+    def durable(self, name: str) -> int:
+        return self._durable.get(name, 0)
 
     def __getitem__(self, name: str) -> int:
         value = self._staged.get(name)
-        return self._committed.get(name, 0) if value is None else value
+        return self._written.get(name, 0) if value is None else value
 
     def __setitem__(self, name: str, value: int) -> None:
         self._staged[name] = value
 
     def save(self, connection: sqlite3.Connection) -> None:
-        changed = [item for item in self._staged.items() if self._committed.get(item[0]) != item[1]]
+        changed = [item for item in self._staged.items() if self._written.get(item[0]) != item[1]]
         if changed:
             connection.executemany(
                 "INSERT INTO ledger VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", changed
             )
 
-    def settle(self) -> None:
-        self._committed.update(self._staged)
-        self._staged.clear()
+    def settle(self) -> Mapping[str, int]:
+        """The transaction is committed; what it changed."""
+        changed, self._staged = self._staged, {}
+        self._written.update(changed)
+        return changed
+
+    def survive(self, changed: Mapping[str, int]) -> None:
+        """The transaction that changed these survives a power cut, and so do all before it."""
+        self._durable.update(changed)
+
+    def moved(self, name: str) -> bool:
+        """Whether the running transaction changed it."""
+        return self[name] != self.written(name)
 
     def discard(self) -> None:
-        self._staged.clear()
+        self._staged = {}

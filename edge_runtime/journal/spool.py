@@ -51,7 +51,7 @@ class Spool:
 
     def acknowledge(self, lane: Lane, upto: int, ranges: Sequence[_Interval]) -> None:
         """The centre has these; what it never got cannot be acknowledged, whatever it says."""
-        last = self._ledger.committed(f"{name(lane)}.last")
+        last = self._ledger.written(f"{name(lane)}.last")
         wanted = [(max(low, 1), min(high, last)) for low, high in [(1, upto), *ranges]]
         with self._lock:
             merged = merge([*self._acknowledged[lane], *(pair for pair in wanted if pair[0] <= pair[1])])

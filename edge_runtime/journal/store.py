@@ -46,6 +46,13 @@ def prune(connection: sqlite3.Connection, ledger: Ledger, settings: JournalSetti
     return _delete(connection, ledger, "entries", checkpoint, too_much, too_old)
 
 
+def forget(connection: sqlite3.Connection, ledger: Ledger) -> None:
+    """One step of deleting all history, and all else that a restart does not need."""
+    checkpoint = ledger["checkpoint"]
+    for table in _TABLES:
+        _delete(connection, ledger, table, checkpoint, ledger[f"{table}.bytes"], None)
+
+
 def _delete(
     connection: sqlite3.Connection, ledger: Ledger, table: str, upto: int, too_much: int, too_old: int | None
 ) -> bool:

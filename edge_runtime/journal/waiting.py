@@ -30,6 +30,8 @@ class Waiting:
         self._receipts = 0
         self._urgent = False
         self._since: int | None = None  # monotonic: when the oldest Work, or a request for tidying up, came
+        self._late = False
+        self._holds = 0
         self._closed = False
         self.failing = False  # the disk takes nothing: shed before refusing
         self.shed: Counter[Lane] = Counter()
@@ -63,14 +65,15 @@ class Waiting:
         """All Works, once it is time; [] if it is only time to tidy up; None: closed, and nothing is left."""
         with self._changed:
             while not self._ready():
-                left = None if self._since is None else (self._since + self._after - self._clock.monotonic()) / SECOND
-                if left is not None and left <= 0:
-                    break
+                if self._since is None or self._holds:
+                    self._changed.wait()
+                    continue
+                left = (self._since + self._after - self._clock.monotonic()) / SECOND
                 # Woken by nobody: the time has passed, whatever an injected clock says.
-                if not self._changed.wait(left):
-                    break
+                if left <= 0 or not self._changed.wait(left):
+                    self._late = True
             works, self._works = self._works, []
-            self._receipts, self._urgent, self._since = 0, False, None
+            self._receipts, self._urgent, self._late, self._since = 0, False, False, None
             return None if self._closed and not works else works
 
     def pause(self, seconds: float) -> None:
@@ -86,10 +89,17 @@ class Waiting:
                 self._changed.notify_all()
 
     def hurry(self) -> None:
-        """What waits now is to be committed at once."""
+        """The writer is to look at once: at what waits, or at something else that has happened."""
         with self._changed:
-            self._urgent = self._urgent or bool(self._works)
+            self._urgent = True
             self._changed.notify_all()
+
+    def hold(self, on: bool) -> None:
+        """While held (several may), only urgent Works are taken, and what waits before them."""
+        with self._changed:
+            self._holds += 1 if on else -1
+            if not self._holds:
+                self._changed.notify_all()
 
     def release(self, works: Sequence[Work]) -> None:
         """These are out of memory."""
@@ -120,7 +130,8 @@ class Waiting:
         self._urgent = self._urgent or work.urgent
 
     def _ready(self) -> bool:
-        return self._urgent or self._closed or self._receipts >= self._settings.commit_messages
+        enough = self._late or self._receipts >= self._settings.commit_messages
+        return self._urgent or self._closed or (enough and not self._holds)
 
     def _room(self, size: int) -> bool:
         if self._closed or not self._bytes or self._bytes + size <= self._settings.waiting_bytes:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from edge_runtime.clock import Clock
 from edge_runtime.contract.message import Spooled
 from edge_runtime.journal import checkpoint, store
+from edge_runtime.journal.database import PAGE
 from edge_runtime.journal.ledger import Ledger
 from edge_runtime.journal.settings import JournalSettings
 from edge_runtime.journal.spool import Spool, name
 from edge_runtime.journal.work import Work
+
+_DROP = 1 << 20  # bytes dropped at once on a full disk
+
+
+@dataclass(frozen=True)
+class Committed:
+    """One transaction: what it held, and what it changed in the ledger."""
+
+    works: Sequence[Work]
+    spooled: list[Spooled]
+    changed: Mapping[str, int]
 
 
 class Writer:
@@ -22,24 +35,41 @@ class Writer:
     ) -> None:
         self.connection, self.ledger, self.spool = connection, ledger, spool
         self._settings, self._clock = settings, clock
-        self.to_tidy = True  # there may be something to delete
+        self._to_prune = True
+        self._to_trim = False
 
-    def commit(self, works: Sequence[Work]) -> list[Spooled]:
-        """One transaction; the messages that are now in the spool. If it raises, nothing has changed.
+    def to_tidy(self) -> bool:
+        """Whether there is something to delete."""
+        return self._to_prune or self._to_trim or self.spool.to_delete()
 
-        With urgent Works nothing else is done; otherwise one step of tidying up goes with it.
+    def commit(self, works: Sequence[Work]) -> Committed:
+        """One transaction. With urgent Works nothing else is done; otherwise a step of tidying up goes with it.
+
+        If it raises, nothing has changed.
         """
-        connection, ledger = self.connection, self.ledger
-        now = self._clock.utc()
         tidy = not any(work.urgent for work in works)
+        now = self._clock.utc()
+        spooled: list[Spooled] = []
+
+        def write() -> None:
+            store.append(self.connection, self.ledger, [entry for work in works for entry in work.entries], now)
+            spooled.extend(self.spool.add(self.connection, [message for work in works for message in work.messages]))
+            self._point(works, now)
+
+        changed = self._transaction(write, now, tidy)
+        kept = [m for m in spooled if m.seq >= self.ledger.written(f"{name(m.message.lane)}.floor")]
+        return Committed(works, kept, changed)
+
+    def _transaction(self, write: Callable[[], None], now: int, tidy: bool) -> Mapping[str, int]:
+        connection, ledger = self.connection, self.ledger
+        to_prune, deleted = self._to_prune, []
         connection.execute("BEGIN IMMEDIATE")
         try:
-            store.append(connection, ledger, [entry for work in works for entry in work.entries], now)
-            spooled = self.spool.add(connection, [message for work in works for message in work.messages])
-            self._point(works, now)
-            deleted = self.spool.delete_acknowledged(connection) if tidy else []
+            write()
+            if tidy:
+                deleted = self.spool.delete_acknowledged(connection)
+                to_prune = to_prune and store.prune(connection, ledger, self._settings, now)
             trimmed = self.spool.trim(connection)
-            more = store.prune(connection, ledger, self._settings, now) if tidy else True
             ledger.save(connection)
             connection.execute("COMMIT")
         except BaseException:
@@ -47,10 +77,10 @@ class Writer:
                 connection.execute("ROLLBACK")
             ledger.discard()
             raise
-        ledger.settle()
+        self._to_trim = not trimmed
+        self._to_prune = to_prune or ledger.moved(checkpoint.POSITION)
         self.spool.deleted(deleted)
-        self.to_tidy = more or not trimmed or self.spool.to_delete()
-        return [m for m in spooled if m.seq >= ledger.committed(f"{name(m.message.lane)}.floor")]
+        return ledger.settle()
 
     def _point(self, works: Sequence[Work], now: int) -> None:
         """Cursor and checkpoint of the newest Work that has one."""
@@ -60,3 +90,23 @@ class Writer:
         checkpoints = [work.checkpoint for work in works if work.checkpoint is not None]
         if checkpoints:
             checkpoint.write(self.connection, self.ledger, checkpoints[-1], now)
+
+    def make_room(self, size: int) -> Mapping[str, int] | None:
+        """On a full disk: delete history, then messages as the spool's policy has it, until `size` bytes are free.
+
+        One step; None: enough is free, or nothing is left to delete.
+        """
+        free = self.connection.execute("PRAGMA freelist_count").fetchone()[0] * PAGE
+        before = self.ledger["entries.bytes"] + self.spool.bytes()
+        if free >= size or before == 0:
+            return None
+
+        def write() -> None:
+            history = self.ledger["entries.bytes"]
+            store.forget(self.connection, self.ledger)
+            if self.ledger["entries.bytes"] == history:
+                self.spool.trim(self.connection, max(0, self.spool.bytes() - _DROP))
+
+        changed = self._transaction(write, self._clock.utc(), tidy=False)
+        after = self.ledger["entries.bytes"] + self.spool.bytes()
+        return changed if after < before else None

@@ -1,0 +1,222 @@
+"""The journal's thread: takes what waits, commits it, tells everybody when it is durable, and survives bad disks.
+
+                      ┌ urgent, or enough, or late
+    Waiting ──take──▶ Writer.commit ──▶ Syncer ──▶ on_commit(messages), source.acknowledge(receipts)
+                         │ WalKeeper copies the log back meanwhile
+                         └ failed: put back, make room, try again
+
+A disk that is full is told by the space in `Reserve`, which is given up then: history is deleted and messages are
+dropped by the spool's policy, so that the database has room inside itself for what comes. It is over when the reserve
+can be had again.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from edge_runtime.clock import Clock
+from edge_runtime.contract.message import Spooled
+from edge_runtime.errors import JournalError
+from edge_runtime.journal.database import LOG_KEPT, leave_syncing
+from edge_runtime.journal.ledger import Ledger
+from edge_runtime.journal.reserve import Reserve, allocate
+from edge_runtime.journal.sync import Syncer
+from edge_runtime.journal.waiting import Waiting
+from edge_runtime.journal.wal import WalKeeper
+from edge_runtime.journal.work import Work
+from edge_runtime.journal.writer import Committed, Writer
+from edge_runtime.sources.source import Source
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0  # seconds between tries while the disk takes nothing
+ROOM = 2 << 20  # bytes free inside the database, on a full disk
+RESERVE = LOG_KEPT
+
+
+class Committer:
+    """Runs from `start` to `close`. `problem` says why nothing can be written now, `fatal` why never again."""
+
+    def __init__(self, path: Path, writer: Writer, waiting: Waiting, ledger: Ledger, clock: Clock) -> None:
+        self._writer, self._waiting, self._ledger, self._clock = writer, waiting, ledger, clock
+        self._log = path.with_name(path.name + "-wal")
+        self._exclusive = threading.Lock()
+        self._reserve = Reserve(path.with_name(path.name + ".reserve"), RESERVE)
+        self._syncer = Syncer(self._log, self._durable, self._sync_failed, waiting.hold)
+        self._keeper = WalKeeper(path, waiting.hold, self._exclusive, self._full)
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._unsettled: deque[tuple[int, Committed]] = deque()
+        self._ticket = 0
+        self._pause = FIRST_PAUSE
+        self._next_try = 0  # monotonic: when to look for the reserve again
+        self.settled = threading.Condition()
+        self.done = 0  # Works that are durable
+        self.counts: Counter[str] = Counter()
+        self.commit_nanos = 0
+        self.problem: str | None = None
+        self.fatal: str | None = None
+
+    @property
+    def disk_full(self) -> bool:
+        return not self._reserve.held
+
+    def start(self, on_commit: Callable[[list[Spooled]], None]) -> None:
+        self._on_commit = on_commit
+        if not self._reserve.take():
+            logger.warning("the disk is full: %d MiB to fall back on could not be had", RESERVE >> 20)
+        try:
+            allocate(self._log, LOG_KEPT)  # the log at least shall not fail for want of space
+        except OSError as error:
+            logger.warning("no space could be kept for the log: %s", error)
+        leave_syncing(self._writer.connection)
+        self._syncer.start()
+        self._keeper.start()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Commit what waits, if the disk lets it."""
+        self._waiting.close()
+        self._thread.join()
+        self._keeper.close()
+        self._syncer.close()
+        self._reserve.give()
+
+    def _run(self) -> None:
+        try:
+            while (works := self._waiting.take()) is not None:
+                if self._syncer.broken:
+                    self._repair(works)
+                else:
+                    self._commit(works)
+                while self._writer.to_tidy() and self.problem is None and not self._waiting.ready():
+                    self._commit([])
+        except Exception as error:
+            logger.exception("the journal has stopped")
+            self.fatal = f"the journal has stopped ({type(error).__name__}: {error}): restart the gateway"
+            self._waiting.close()
+            with self.settled:
+                self.settled.notify_all()
+
+    def _commit(self, works: list[Work]) -> None:
+        """Commit `works`; on a failing disk put them back and wait a little, longer each time."""
+        began = self._clock.monotonic()
+        try:
+            with self._exclusive:
+                if self.disk_full:
+                    self._make_room(works)
+                committed = self._writer.commit(works)
+        except sqlite3.OperationalError as error:
+            self._fail(works, error)
+            return
+        self.commit_nanos += self._clock.monotonic() - began
+        self.counts["commits"] += 1
+        self._written(committed)
+        if self.problem is not None:
+            self._recovered()
+
+    def _written(self, committed: Committed) -> None:
+        """It stands in the log. What only tidied up becomes durable with whatever comes next."""
+        if committed.works:
+            self._ticket += 1
+        self._unsettled.append((self._ticket, committed))
+        if committed.works:
+            self._syncer.written(self._ticket, any(work.urgent for work in committed.works))
+
+    def _fail(self, works: list[Work], error: Exception) -> None:
+        if self.problem is None:
+            logger.error("the journal cannot write: %s; trying again", error)
+        self.problem, self._waiting.failing = str(error), True
+        self.counts["failures"] += 1
+        if self._waiting.closed:
+            raise JournalError(f"{len(works)} Works could not be written before the end: {error}") from error
+        self._waiting.put_back(works)
+        if "full" in str(error) and self._reserve.held:
+            self._full()
+            return
+        self._waiting.pause(self._pause)
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
+
+    def _recovered(self) -> None:
+        logger.warning("the journal can write again")
+        self.problem, self._waiting.failing, self._pause = None, False, FIRST_PAUSE
+
+    def _full(self) -> None:
+        """The disk is full, here or where the log is copied back."""
+        if self._reserve.held:
+            self.counts["disk_full"] += 1
+            logger.error("the disk is full: history and messages will be dropped, the oldest raw ones first")
+            self._reserve.give()
+        self._waiting.hurry()
+
+    def _make_room(self, works: list[Work]) -> None:
+        """Either the disk has room again, or the database makes room inside itself."""
+        now = self._clock.monotonic()
+        if now >= self._next_try:
+            self._next_try = now + int(LONGEST_PAUSE * 1e9)
+            if self._reserve.take():
+                logger.warning("the disk has room again")
+                return
+        size = ROOM + 2 * sum(work.size() for work in works)
+        while (changed := self._writer.make_room(size)) is not None:
+            self._written(Committed([], [], changed))
+
+    def _sync_failed(self, error: OSError) -> None:
+        self.counts["failures"] += 1
+        logger.error("the journal's log could not be synced: %s", error)
+        self.problem, self._waiting.failing = f"sync failed: {error}", True
+        self._waiting.hurry()
+
+    def _repair(self, works: list[Work]) -> None:
+        """After a failed sync the log is not to be trusted: all of it has to get into the database."""
+        try:
+            with self._exclusive:
+                busy = self._writer.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            self._fail(works, error)
+            return
+        if busy:
+            self._waiting.put_back(works)
+            self._waiting.pause(FIRST_PAUSE)
+            return
+        self._syncer.repaired()
+        self._recovered()
+        self._commit(works)
+
+    def _durable(self, ticket: int) -> None:
+        """All commits up to `ticket` survive a power cut: tell the link and the sources."""
+        works: list[Work] = []
+        spooled: list[Spooled] = []
+        while self._unsettled and self._unsettled[0][0] <= ticket:
+            _, committed = self._unsettled.popleft()
+            self._ledger.survive(committed.changed)
+            works += committed.works
+            spooled += committed.spooled
+        if spooled:
+            self._call(self._on_commit, spooled)
+        for source, receipts in _by_source(works).values():
+            self._call(source.acknowledge, receipts)
+        self._waiting.release(works)
+        with self.settled:
+            self.done += len(works)
+            self.settled.notify_all()
+
+    def _call(self, function: Callable[[Any], None], argument: Any) -> None:
+        try:
+            function(argument)
+        except Exception:
+            self.counts["callbacks_failed"] += 1
+            logger.exception("%r failed after a commit", function)
+
+
+def _by_source(works: list[Work]) -> Mapping[int, tuple[Source, list[Any]]]:
+    found: dict[int, tuple[Source, list[Any]]] = {}
+    for work in works:
+        for source, receipt in work.receipts:
+            found.setdefault(id(source), (source, []))[1].append(receipt)
+    return found
