@@ -12,7 +12,7 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,12 @@ TWIN, GOLDEN, MANIFEST = "twin.onnx", "golden.npz", "manifest.json"
 
 @dataclass(frozen=True)
 class Bundle:
-    """A graph that has passed its self-test, and its manifest."""
+    """A graph that has passed its self-test, and its manifest. `self_test`: the largest error of each output in it."""
 
     folder: Path
     manifest: Manifest
     step: StepFunction
+    self_test: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def load(cls, folder: Path | str, *, threads: int = 1, provider: str = "CPUExecutionProvider") -> Bundle:
@@ -49,10 +50,15 @@ class Bundle:
                 f"{folder}: graph and contract make model {actual}, the manifest says {manifest.model_id}: "
                 "they were not exported together; export or copy the bundle again"
             )
+        # Before the session is made: TensorRT takes minutes for it.
+        if provider not in manifest.contract.tolerance:
+            raise SelfTestError(
+                f"the bundle has no tolerances for {provider}, only for {', '.join(manifest.contract.tolerance)}: use "
+                "one of these, or export with tolerances measured on this provider"
+            )
         step = StepFunction(files[TWIN], threads=threads, provider=provider)
         _check_contract(step, manifest.contract)
-        _self_test(step, files[GOLDEN], manifest.contract)
-        return cls(folder, manifest, step)
+        return cls(folder, manifest, step, _self_test(step, files[GOLDEN], manifest.contract))
 
     @property
     def model_id(self) -> str:
@@ -148,13 +154,8 @@ def _check_contract(step: StepFunction, contract: Contract) -> None:
             )
 
 
-def _self_test(step: StepFunction, golden: bytes, contract: Contract) -> None:
-    """Replay the recorded call and compare each output within its tolerance for this provider."""
-    if step.provider not in contract.tolerance:
-        raise SelfTestError(
-            f"the bundle has no tolerances for {step.provider}, only for {', '.join(contract.tolerance)}: use one of "
-            "these, or export with tolerances measured on this provider"
-        )
+def _self_test(step: StepFunction, golden: bytes, contract: Contract) -> dict[str, float]:
+    """Replay the recorded call and compare each output within its tolerance for this provider: the largest errors."""
     tolerance = contract.tolerance[step.provider]
     try:
         with np.load(io.BytesIO(golden), allow_pickle=False) as arrays:
@@ -164,21 +165,27 @@ def _self_test(step: StepFunction, golden: bytes, contract: Contract) -> None:
     except Exception as error:  # zip, NumPy and onnxruntime errors have no common base
         raise SelfTestError(f"{GOLDEN} cannot be replayed: {error}") from error
     expected = {name[4:]: value for name, value in recorded.items() if name.startswith("out.")}
+    errors = {}
     for name in (*contract.outputs, STATE_OUT):
         if name not in expected or name not in tolerance:
             where = GOLDEN if name not in expected else "the manifest's tolerance"
             raise SelfTestError(f"output '{name}' is missing in {where}: export the bundle again")
-        _compare(name, got[name], expected[name], tolerance[name])
+        errors[name] = _compare(name, got[name], expected[name], tolerance[name])
+    return errors
 
 
-def _compare(name: str, got: Array, expected: Array, tolerance: float) -> None:
-    """Equal within `tolerance`, absolute; the state holds raw units, so there it is relative for values beyond 1."""
+def _compare(name: str, got: Array, expected: Array, tolerance: float) -> float:
+    """Equal within `tolerance`, absolute; the state holds raw units, so there it is relative for values beyond 1.
+
+    Returns the largest error.
+    """
     if got.shape != expected.shape:
         raise SelfTestError(f"self-test: output '{name}' has shape {got.shape}, recorded was {expected.shape}")
     scale = np.maximum(1.0, np.abs(expected)) if name == STATE_OUT else 1.0
     with np.errstate(invalid="ignore"):  # inf − inf
-        close = np.abs(got.astype(np.float64) - expected) <= tolerance * scale
-    same = close | (got == expected) | (np.isnan(got) & np.isnan(expected))
+        error = np.abs(got.astype(np.float64) - expected) / scale
+    error[(got == expected) | (np.isnan(got) & np.isnan(expected))] = 0.0
+    same = error <= tolerance  # false for NaN
     if not same.all():
         at = tuple(int(i) for i in np.argwhere(~same)[0])
         place = f"row {at[0]}" + (f", column {at[1]}" if len(at) > 1 else "")
@@ -188,3 +195,4 @@ def _compare(name: str, got: Array, expected: Array, tolerance: float) -> None:
             "onnxruntime or processor computes otherwise than the one it was exported on; use another version or "
             "provider, or export again"
         )
+    return float(error.max(initial=0.0))

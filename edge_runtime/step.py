@@ -97,9 +97,12 @@ def _open(model: bytes | Path, threads: int, provider: str) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
-        return ort.InferenceSession(model, options, providers=[provider])
+        session = ort.InferenceSession(model, options, providers=[provider])
     except Exception as error:  # onnxruntime has no common base for what a bad graph raises
         raise ModelError(f"onnxruntime {ort.__version__} cannot load the graph: {error}") from error
+    if provider not in session.get_providers():  # where a library or the device is missing, it takes the CPU in silence
+        raise ModelError(f"onnxruntime cannot use '{provider}' on this device: install its libraries, or use the CPU")
+    return session
 
 
 def _width(shapes: Mapping[str, Sequence[int | str | None]], name: str, axis: int = 1) -> int:
