@@ -27,7 +27,7 @@ from edge_runtime.errors import WireError
 DTYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "I32": "<i4", "U32": "<u4", "U16": "<u2", "U8": "|u1"}
 _NAMES = {np.dtype(code): name for name, code in DTYPES.items()}
 _NOTES = "__metadata__"
-_LARGEST_AXIS = 1 << 26
+_LARGEST = 1 << 26  # elements of a column
 
 
 def write_table(columns: Mapping[str, Array], notes: Mapping[str, str]) -> bytes:
@@ -67,10 +67,7 @@ def read_table(data: bytes, limits: Limits = DEFAULT) -> tuple[dict[str, Array],
         if first != end:
             raise _wrong(f"column '{short(name)}' starts at {first}, the one before ends at {end}")
         end = last
-        try:
-            columns[name] = np.frombuffer(data, dtype, math.prod(shape), start + first).reshape(shape)
-        except ValueError as error:  # an empty column with sides whose product overflows
-            raise _wrong(f"column '{short(name)}': {error}") from None
+        columns[name] = np.frombuffer(data, dtype, math.prod(shape), start + first).reshape(shape)
     if end != len(data) - start:
         raise _wrong(f"its columns end at {end}, its data at {len(data) - start}")
     return columns, notes
@@ -81,7 +78,8 @@ def _place(name: str, entry: Any, most: int) -> tuple[np.dtype[Any], list[int], 
     if not isinstance(entry, dict) or not isinstance(entry.get("dtype"), str) or entry["dtype"] not in DTYPES:
         raise _wrong(f"column '{short(name)}' has no type that is read")
     shape, offsets = entry.get("shape"), entry.get("data_offsets")
-    if not (_counts(shape, _LARGEST_AXIS) and len(shape) <= 3):
+    # The sides beside a 0 count too: NumPy multiplies them, and so may a reader.
+    if not (_counts(shape, _LARGEST) and len(shape) <= 3 and math.prod(side or 1 for side in shape) <= _LARGEST):
         raise _wrong(f"column '{short(name)}' has no shape that is read")
     if not (_counts(offsets, most) and len(offsets) == 2):
         raise _wrong(f"column '{short(name)}' lies outside the data")

@@ -39,7 +39,7 @@ def check_schema(value: dict[str, Any], what: str) -> None:
     major, _, minor = schema.partition(".") if isinstance(schema, str) and len(schema) < 16 else ("", "", "")
     if not (_is_number(major) and _is_number(minor)):
         raise WireError("schema", f"{what} has schema {short(repr(schema))}: expected one such as '{SCHEMA}'")
-    if int(major) != MAJOR:
+    if major != str(MAJOR):
         raise MajorError("major", f"{what} has schema {schema}; this version of overhaul reads {MAJOR}.x: update it")
 
 
