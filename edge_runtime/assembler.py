@@ -226,7 +226,7 @@ class Assembler:
         if allowance is None:
             if len(self._allowance) >= MOST_HEARD:
                 self._allowance.clear()
-            allowance = max(late for i, late in enumerate(self._late) if not heard >> i & 1)
+            allowance = max((late for i, late in enumerate(self._late) if not heard >> i & 1), default=0)
             self._allowance[heard] = allowance
         return allowance
 

@@ -57,7 +57,8 @@ def contract(twin: Twin, fleet: str, slices: dict[str, str], outputs: list[str])
         "asset_class": cls.name,
         "title": cls.title,
         "simulated": cls.simulated,
-        "time": cls.time.model_dump(include={"unit", "interval", "tick", "max_gap"}),
+        "time": cls.time.model_dump(include={"unit", "interval", "tick", "max_gap"})
+        | {"assemble": cls.time.assemble and cls.time.unit == "s"},  # as ingest does it, see data.arrange
         "life": {"unit": cls.life.unit, "time_units": cls.time_units_per_life_unit, "age": cls.life.age},
         "labels": {"cap": cls.labels.cap, "horizon": cls.labels.horizon},
         "channels": [{"name": n, **{k: getattr(cls.channels[n], k) for k in channel_keys}} for n in cls.scalars],

@@ -23,6 +23,7 @@ def test_the_contract_is_typed(raw):
     assert contract.channels[1].role == "condition"
     assert contract.state.slices[1].scope == "asset"
     assert contract.alarms[0].below == 0.5
+    assert contract.time.assemble  # older bundles do not say
     assert manifest.models["isolation_forest"] == {"trees": 100, "gives": "anomaly_score"}
     assert manifest.provenance.commit == "abc-dirty"
 

@@ -35,6 +35,7 @@ def test_the_bundle_loads_and_says_what_it_is(made, fleet):
     assert manifest.contract.fleet == fleet
     assert manifest.contract.life.age == {"fan": "optional", "drum": "none", "kiln": "required"}[fleet]
     assert manifest.contract.simulated == (fleet == "fan")
+    assert manifest.contract.time.assemble == {"fan": False, "drum": False, "kiln": True}[fleet]
     assert set(manifest.models) >= {"lstm", "xgboost", "isolation_forest"}
     assert manifest.models["xgboost"]["heads"] == {"fan": ["aged", "free"], "drum": ["free"], "kiln": ["aged"]}[fleet]
     assert manifest.provenance.run_id
