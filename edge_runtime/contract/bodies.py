@@ -93,8 +93,10 @@ class Alarm:
         _matches("id", self.id, _ID)
         _one_of("state", self.state, ALARM_STATES)
         check_identifier("asset", self.asset)
-        if not (0 <= self.level <= 3 and 0 <= self.previous <= 3 and self.level != self.previous):
-            raise ValueError(f"level {self.previous} to {self.level}: levels are 0 to 3, and an alarm changes its own")
+        if not (0 <= self.level <= 3 and 0 <= self.previous <= 3):
+            raise ValueError(f"level {self.previous} to {self.level}: levels are 0 to 3")
+        if self.level == self.previous:
+            raise ValueError(f"level {self.previous} to {self.level} from one message to the next is no change")
         if (self.state == "raised") != (self.previous == 0) or (self.state == "cleared") != (self.level == 0):
             raise ValueError(
                 f"state {self.state} from level {self.previous} to {self.level}: raised is from 0, cleared to 0"

@@ -54,10 +54,12 @@ class Command:
             check_identifier(name, getattr(self, name))
         if not math.isfinite(self.value):
             raise ValueError(f"value {self.value}: expected a finite number")
-        if self.term < 0 or not 0 < self.ttl <= LONGEST_TTL or not self.issued < self.expires:
-            raise ValueError(
-                f"term {self.term}, ttl {self.ttl}, issued {self.issued}, expires {self.expires}: no command"
-            )
+        if self.term < 0:
+            raise ValueError(f"term {self.term}: it counts up from 0")
+        if not 0 < self.ttl <= LONGEST_TTL:
+            raise ValueError(f"ttl {self.ttl}: expected seconds up to {LONGEST_TTL:g}")
+        if not self.issued < self.expires:
+            raise ValueError(f"expires {self.expires} is not after issued {self.issued}")
 
     def deadline(self, came: int) -> int:
         """Monotonic nanos after which it must not be carried out, if it came at monotonic nanos `came`."""
