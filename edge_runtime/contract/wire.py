@@ -23,6 +23,24 @@ from edge_runtime.errors import WireError
 Body = Alarm | Event | Ack | Rows | bytes  # bytes: a part of a waveform, for `waveform.Assembler`
 
 
+REASONS = (  # of every `WireError`, so that counters have a fixed set of names
+    "topic",
+    "content",
+    "size",
+    "frame",
+    "json",
+    "schema",
+    "major",
+    "envelope",
+    "body",
+    "kind",
+    "encoding",
+    "packing",
+    "block",
+    "rows",
+)
+
+
 @dataclass(frozen=True)
 class Message:
     envelope: Envelope
