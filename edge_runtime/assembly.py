@@ -11,7 +11,7 @@ A window without any sample is still an observation, until the machine has been 
 carries the gap in its `dt`. Samples are float32; a NaN is no sample. Of two samples of one channel with the same time
 the first wins.
 
-`assemble_table` does this for a table of history, `edge_runtime.assembler` for samples as they arrive; both by the
+`assemble_table` does this for a table of history, `edge_runtime.intake.assembler` for samples as they arrive; both by the
 functions here. A recording gives the same observations both ways, to the bit, if each channel comes in order and no
 later than its allowance.
 """

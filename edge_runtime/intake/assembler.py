@@ -11,7 +11,7 @@ Times are kept apart from future ones by whoever calls `add`.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -19,10 +19,9 @@ import numpy as np
 
 from edge_runtime.arrays import F32, I64, Array, Bool
 from edge_runtime.assembly import ChannelSamples, Fold, Rules, aggregate, distinct, fold
-from edge_runtime.records import Records
+from edge_runtime.intake.records import LONG_AGO, Records
 
 NEVER = 2**63 - 1
-LONG_AGO = -(2**61)  # differences of times stay within int64
 MOST_ROWS, KEPT_ROWS = 2048, 512  # of one window: beyond, its older rows are added up, and the newest kept
 MOST_WINDOWS = 32  # of one machine that close at once
 MOST_HEARD = 64
@@ -73,10 +72,14 @@ class Machine:
 
 
 class Assembler:
-    """Windows of `machines` machines. `duplicate[m]` counts samples that came twice within an open window."""
+    """Windows of `machines` machines. `duplicate[m]` counts samples that came twice within an open window.
 
-    def __init__(self, rules: Rules, machines: int, records: Records) -> None:
+    `clock` is monotonic, in nanos; it may be replaced by one that says something else, followed by `shift`.
+    """
+
+    def __init__(self, rules: Rules, machines: int, records: Records, clock: Callable[[], int]) -> None:
         self.rules = rules
+        self.clock = clock
         self.machines = [Machine() for _ in range(machines)]
         self.duplicate = np.zeros(machines, np.int64)
         self.records = records
@@ -90,17 +93,19 @@ class Assembler:
         self._due = array("q", [NEVER]) * machines
         self._due_view = np.frombuffer(self._due, np.int64)
         self._soonest = NEVER  # no window closes before
+        self._counted: dict[str, int] = {}
         self.held_time = np.full((machines, len(rules.channels)), LONG_AGO, np.int64)
         self.held_value = np.full((machines, len(rules.channels)), np.nan, np.float32)
         counts = [rule.aggregate == "count" for rule in rules.channels]
         self._counts = np.flatnonzero(counts)
         self._max_age = np.array([rule.max_age for rule in rules.channels], np.int64)
 
-    def add(self, row: int, time: int, now: int, packed: bytes, heard: int) -> bool:
+    def add(self, row: int, time: int, packed: bytes, heard: int) -> bool:
         """A row of machine `row` that has a sample in the channels `heard` (bits); False: its observation is closed."""
         machine = self.machines[row]
         if time > machine.newest:
-            machine.newest, machine.offset = time, now - time
+            machine.newest = time
+            machine.offset = self.clock() - time
         window = machine.window
         if window is None or not window.start < time <= window.end:
             window = self._window(machine, row, time)
@@ -121,22 +126,24 @@ class Assembler:
             self._soonest = due
         return True
 
-    def mark(self, row: int, time: int, now: int, t_rx: int) -> int:
+    def mark(self, row: int, time: int, t_rx: int) -> int:
         """Something that is no row (a waveform) belongs to an observation of machine `row`: to the one returned.
 
         One that is closed by now is replaced by the next.
         """
         machine = self.machines[row]
         if time > machine.newest:
-            machine.newest, machine.offset = time, now - time
+            machine.newest = time
+            machine.offset = self.clock() - time
         window = self._window(machine, row, max(time, machine.closed + 1))
         assert window is not None  # only times up to `closed` have none
         window.newest, window.t_rx = max(window.newest, time), max(window.t_rx, t_rx)
         self._schedule(machine, row)
         return window.end
 
-    def ready(self, now: int) -> list[Closed]:
+    def ready(self) -> list[Closed]:
         """Close what waits for nothing any more, at most `MOST_WINDOWS` of a machine; each machine's in order."""
+        now = self.clock()
         if now <= self._soonest:
             return []
         closing = _Closing()
@@ -175,6 +182,11 @@ class Assembler:
         if window is not None and time > window.until:
             window.rows.append(packed)
             window.newest = max(window.newest, time)
+
+    def take_counts(self) -> dict[str, int]:
+        """What has been counted since the last call."""
+        counts, self._counted = self._counted, {}
+        return counts
 
     @property
     def deadline(self) -> int | None:
@@ -280,6 +292,7 @@ class Assembler:
             else:
                 samples, again = distinct(group[got], time[got], values[got, i])
                 np.add.at(self.duplicate, np.asarray(rows)[group[got][again]], 1)
+                self._counted["duplicate"] = self._counted.get("duplicate", 0) + len(again)
             folds.append(fold(rule.aggregate, len(windows), samples, _before(windows, i)))
         return folds
 

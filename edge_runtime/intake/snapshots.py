@@ -57,8 +57,9 @@ class Snapshots:
                 receipts += ((one.source, one.receipt) for one in due if one.receipt is not None)
             if row in self._waiting and not any(self._waiting[row].values()):
                 del self._waiting[row]
-        waveforms = {
-            name: (np.stack(samples).astype(np.float32, copy=False), np.array(places, np.int64))
-            for name, (samples, places) in found.items()
-        }
+        with np.errstate(over="ignore"):
+            waveforms = {
+                name: (np.stack(samples).astype(np.float32, copy=False), np.array(places, np.int64))
+                for name, (samples, places) in found.items()
+            }
         return waveforms, receipts, superseded

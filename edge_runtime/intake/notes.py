@@ -16,6 +16,7 @@ from edge_runtime.arrays import F32, I64
 from edge_runtime.contract.event import Event
 
 _REMEMBERED = 16  # events of a machine, so that one that is sent again counts once
+_MOST = 64  # events of a kind, and ages, of a machine that wait
 
 
 class Notes:
@@ -39,14 +40,18 @@ class Notes:
         return True
 
     def event(self, row: int, time: int, event: int, receipt: Any = None) -> bool:
-        """An event to go with an observation, and `receipt` with it; False if it is an old one."""
-        if not self.know(row, time, event):
+        """An event to go with an observation, and `receipt` with it; False if it is an old one, or many wait."""
+        waiting = self.events.get(row, [])
+        if sum(other == event for _, other, _ in waiting) >= _MOST or not self.know(row, time, event):
             return False
-        self.events.setdefault(row, []).append((time, event, receipt))
+        waiting.append((time, event, receipt))
+        self.events[row] = waiting
         return True
 
     def age(self, row: int, time: int, age: float) -> None:
-        self.ages.setdefault(row, []).append((time, age))
+        waiting = self.ages.setdefault(row, [])
+        waiting.append((time, age))
+        del waiting[:-_MOST]
 
     def take(self, rows: I64, time: I64) -> tuple[F32, F32, list[Any]]:
         """Event and age f32[B] of observations of distinct machines, and the receipts that went with the events."""
@@ -66,8 +71,10 @@ class Notes:
             del self.events[row]
         receipts += (receipt for _, _, receipt in taken if receipt is not None)
         born = max((time for time, event, _ in taken if event == Event.NEW_LIFE), default=None)
-        if born is not None and row in self.held and self.held[row][0] < born:
-            del self.held[row]
+        if born is not None:  # what was told before is the age of the life before
+            self.ages[row] = [told for told in self.ages.get(row, ()) if told[0] >= born]
+            if row in self.held and self.held[row][0] < born:
+                del self.held[row]
         return min((event for _, event, _ in taken), default=0)
 
     def _age(self, row: int, end: int) -> float:

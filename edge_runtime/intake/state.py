@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_runtime.arrays import I64, Array, Bool
-from edge_runtime.assembler import LONG_AGO, NEVER, Assembler, Window
 from edge_runtime.assembly import Fold
 from edge_runtime.errors import StateError
+from edge_runtime.intake.assembler import NEVER, Assembler, Window
+from edge_runtime.intake.records import LONG_AGO
 
 if TYPE_CHECKING:
-    from edge_runtime.intake import Intake
+    from edge_runtime.intake.intake import Intake
 
 VERSION = 1
 _CLOCKS = ("closed", "newest", "newest_closed", "offset", "end")
@@ -41,7 +42,7 @@ def pack(intake: Intake, utc: int, now: int) -> bytes:
         "held": [[row, time, age] for row, (time, age) in notes.held.items()],
         "used": [[row, name, time] for (row, name), time in intake.snapshots.used.items()],
     }
-    arrays: dict[str, Array] = {"last": intake.last}
+    arrays: dict[str, Array] = {"last": intake.passage.given}
     if intake.assembles:
         arrays |= _pack_windows(intake.assembler, utc - now)
     file = io.BytesIO()
@@ -63,10 +64,13 @@ def unpack(intake: Intake, state: bytes) -> int:
         index = {asset: row for row, asset in enumerate(intake.assets)}
         rows = np.array([index.get(asset, -1) for asset in said["assets"]], np.int64)
         _unpack_notes(intake, said, rows)
-        kept = np.flatnonzero(rows >= 0)
-        intake.last[rows[kept]] = arrays["last"][kept]
-        if intake.assembles and said["assembles"]:
+        if intake.assembles != said["assembles"]:
+            raise StateError("the intake's state is of a class that assembles otherwise: start without it")
+        if intake.assembles:
             _unpack_windows(intake, said, arrays, rows)
+        else:
+            kept = np.flatnonzero(rows >= 0)
+            intake.passage.set(rows[kept], arrays["last"][kept])
         return int(said["utc"])
     except (KeyError, ValueError, TypeError, IndexError, EOFError, OSError) as error:
         raise StateError(f"the intake's state cannot be read ({error!r}): start without it") from error
@@ -136,6 +140,7 @@ def _unpack_windows(intake: Intake, said: dict[str, Any], arrays: dict[str, Arra
             machine = assembler.machines[int(rows[row])]
             heard = sum(1 << place for place, at in enumerate(columns.tolist()) if at >= 0 and bits[at])
             machine.heard[heard] = max(time, machine.heard.get(heard, LONG_AGO))
+    assembler.shift(0)  # when the next windows close follows from all this
 
 
 def _unpack_folded(assembler: Assembler, arrays: dict[str, Array], rows: I64, columns: I64, fits: Bool) -> None:

@@ -13,6 +13,8 @@ import numpy as np
 
 from edge_runtime.arrays import Array
 
+LONG_AGO = -(2**61)  # before all times; differences to it stay within int64
+
 
 class Records:
     """Rows of `width` float32 values in native byte order: they never leave the process as they are.

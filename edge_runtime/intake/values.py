@@ -16,21 +16,19 @@ import numpy as np
 NAN = math.nan
 NUMBERS = frozenset((float, int))  # bool is neither
 EVENTS = (0.0, 1.0, 2.0)
-_MOST_PLANS, _MOST_UNKNOWN = 1024, 16
+_MOST_PLANS = 1024
 _LARGEST = float(np.finfo(np.float32).max)
 
 
 class Plan(NamedTuple):
     """For messages with the same names in the same order: `pick((*values, NaN))` is all channels, event and age.
 
-    `channels`: bits of those named; `noted`: event or age are among the names; `unknown`: number of names that are not
-    of this class.
+    `channels`: bits of those named. Not `simple`: event, age, or what is not of this class, is among the names.
     """
 
     pick: Callable[[tuple[Any, ...]], tuple[Any, ...]]
     channels: int
-    noted: bool
-    unknown: int
+    simple: bool
 
 
 class Values:
@@ -50,10 +48,9 @@ class Values:
         source = {self._place[name]: i for i, name in enumerate(names) if name in self._place}
         nothing = len(names)
         pick = itemgetter(*(source.get(place, nothing) for place in range(len(self._place))))
-        channels = sum(1 << place for place in source if place < self._channels)
-        noted = any(place >= self._channels for place in source)
-        plan = Plan(pick, channels, noted, len(names) - len(source))
-        if plan.unknown <= _MOST_UNKNOWN and all(len(str(name)) <= 64 for name in names):
+        channels = sum(1 << place for place in source)
+        plan = Plan(pick, channels, 0 < len(names) == len(source) and channels < 1 << self._channels)
+        if plan.simple:
             if len(self.plans) >= _MOST_PLANS:
                 self.plans.clear()
             self.plans[names] = plan

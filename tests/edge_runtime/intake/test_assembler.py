@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_runtime import assembler as module
-from edge_runtime.assembler import Assembler
 from edge_runtime.assembly import AGGREGATES, Rule, Rules, assemble_table
-from edge_runtime.records import Records
+from edge_runtime.intake import assembler as module
+from edge_runtime.intake.assembler import Assembler
+from edge_runtime.intake.records import Records
 
 NAN = math.nan
 
@@ -26,7 +26,7 @@ class Machines:
 
     def __init__(self, rules, machines=1):
         self.records = Records(len(rules.channels) + 2)
-        self.assembler = Assembler(rules, machines, self.records)
+        self.assembler = Assembler(rules, machines, self.records, lambda: self.now)
         self.now = 0
         self.got = [[] for _ in range(machines)]
 
@@ -34,11 +34,11 @@ class Machines:
         """A row; True if it was taken."""
         heard = sum(1 << i for i, value in enumerate(values) if not math.isnan(value))
         packed = self.records.pack(machine, time, 1000 + self.now, *values, NAN, NAN)
-        return self.assembler.add(machine, time, self.now, packed, heard)
+        return self.assembler.add(machine, time, packed, heard)
 
     def ready(self):
         """Newly closed: (time, readings…) of each observation."""
-        return self._keep(self.assembler.ready(self.now))
+        return self._keep(self.assembler.ready())
 
     def flush(self):
         return self._keep(self.assembler.flush())
