@@ -131,11 +131,11 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from edge_runtime.gateway.check import check, findings_json, findings_text
+    from edge_runtime.gateway.check import check, lines_json, lines_text
 
-    findings = check(options.config)
-    print(findings_json(findings) if options.json else findings_text(findings))
-    return 0 if all(finding.ok for finding in findings) else 1
+    lines = check(options.config)
+    print(lines_json(lines) if options.json else lines_text(lines))
+    return 1 if any(line.result == "FAIL" for line in lines) else 0
 
 
 def _status(options: argparse.Namespace) -> None:

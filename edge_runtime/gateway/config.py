@@ -1,7 +1,7 @@
 """`gateway.toml` into frozen typed settings. All problems are told at once; nothing is opened but files of settings.
 
-The sections of journal, spool and link, and of each type of source, are dataclasses of the modules they configure and
-are looked up when a file names them: a gateway without OPC UA never imports it.
+The settings of a type of source are a dataclass of its module, which is imported when a file names the type: a gateway
+without OPC UA never imports it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from edge_runtime.decode import Between, Example, ProblemsError, decode_strict, 
 from edge_runtime.errors import ConfigError, EdgeError
 from edge_runtime.journal.settings import JournalSettings, SpoolSettings
 from edge_runtime.sources.interface import is_loopback
+from edge_runtime.upstream.settings import LinkSettings
 
 # type → module, settings dataclass (with a field `name`), source class
 SOURCES: Mapping[str, tuple[str, str, str]] = {
@@ -130,20 +131,20 @@ class GatewayConfig:
     bundles: Mapping[str, Path]
     journal: JournalSettings
     spool: SpoolSettings
-    link: Any
+    link: LinkSettings
     commands: CommandSettings = field(default_factory=CommandSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     log: LogSettings = field(default_factory=LogSettings)
     sources: tuple[SourceConfig, ...] = ()
 
 
-# section → its dataclass, or where it is found; all but the first may be left out if their keys have defaults
+# A section may be left out if all of its keys have defaults.
 _SECTIONS: Mapping[str, Any] = {
     "gateway": GatewaySettings,
     "bundles": Mapping[str, Path],
     "journal": JournalSettings,
     "spool": SpoolSettings,
-    "link": ("edge_runtime.upstream.link", "LinkSettings"),
+    "link": LinkSettings,
     "commands": CommandSettings,
     "http": HttpSettings,
     "log": LogSettings,
@@ -182,11 +183,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _section(name: str, value: Any, folder: Path, problems: list[str]) -> Any:
-    kind = _SECTIONS[name]
-    if isinstance(kind, tuple):
-        kind = getattr(importlib.import_module(kind[0]), kind[1])
     try:
-        return decode_strict(kind, value, name, folder)
+        return decode_strict(_SECTIONS[name], value, name, folder)
     except ProblemsError as error:
         problems += error.problems
         return None

@@ -13,7 +13,11 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from edge_runtime.clock import SystemClock
 from edge_runtime.contract import topics
+from edge_runtime.gateway.check_link import check_link
+from edge_runtime.tls import Tls
+from edge_runtime.upstream.settings import LinkSettings
 from tests.edge_runtime.broker import MOSQUITTO, free_port, until
 from tests.edge_runtime.certificates import Authority
 
@@ -209,6 +213,17 @@ def test_the_last_will_goes_to_its_own_status_only(broker, authority, connect):
         gateway.socket().close()  # without DISCONNECT: the broker publishes the will
     until(lambda: (topics.status("north", "gw-a"), b"offline") in hub.heard, what="the last will")
     assert not [topic for topic, _ in hub.heard if "gw-b" in topic]
+
+
+def test_the_check_of_a_gateway_passes_there(broker, authority):
+    certificate, key = authority.issue("gw-a")
+    tls = Tls(ca=authority.ca, certificate=certificate, key=key)
+    settings = LinkSettings(url=f"mqtts://localhost:{broker}", tls=tls)
+    findings = check_link(settings, "north", "gw-a", SystemClock())
+    assert [finding.ok for finding in findings] == [True, True]
+    assert "its largest packet is 1048576" in findings[0].detail
+    without = LinkSettings(url=f"mqtts://localhost:{broker}", tls=Tls(ca=authority.ca))
+    assert [finding.ok for finding in check_link(without, "north", "gw-a", SystemClock())] == [False]
 
 
 def handshake(port, context):

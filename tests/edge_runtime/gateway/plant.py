@@ -25,7 +25,10 @@ MQTT = """
 type = "mqtt"
 name = "plant"
 url = "{plant}"
-topics = [{{ topic = "plant/{{asset}}/readings" }}, {{ topic = "plant/{{asset}}/shake", format = "waveform", channel = "shake" }}]
+topics = [
+  {{ topic = "plant/{{asset}}/readings" }},
+  {{ topic = "plant/{{asset}}/shake", format = "waveform", channel = "shake" }},
+]
 """
 NOWHERE = "mqtt://127.0.0.1:1"
 

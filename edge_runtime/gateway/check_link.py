@@ -1,0 +1,39 @@
+"""Trying the link to the centre once: what `overhaul-edge check` says about it. Nothing is published."""
+
+from __future__ import annotations
+
+import time
+
+from edge_runtime.clock import Clock
+from edge_runtime.contract import topics
+from edge_runtime.sources.connection import Connection
+from edge_runtime.sources.source import Finding
+from edge_runtime.upstream.settings import LinkSettings
+
+PATIENCE = 20.0  # s
+
+
+def check_link(settings: LinkSettings, site: str, gateway: str, clock: Clock) -> list[Finding]:
+    """Connect and subscribe as the gateway does, under another client id: a gateway that runs keeps its connection."""
+    what, pattern = f"broker {settings.url}", topics.downward(site, gateway)
+    connection = Connection(
+        settings, f"{gateway}-check", [(pattern, 1)], lambda *_: None, clock, on_round=lambda: False, clean=True
+    )
+    connection.start()
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not (connection.subscribed or connection.counts["disconnects"]) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if not connection.connected:
+            return [Finding(what, False, connection.detail)]
+        largest = connection.server.get("MaximumPacketSize")
+        told = f"connected; its largest packet is {largest or 'not told'}"
+        answer = connection.granted.get(pattern, "no answer")
+    finally:
+        connection.stop()
+    findings = [Finding(what, True, f"{told}; {settings.weakness}" if settings.weakness else told)]
+    if settings.delivery == "broker":
+        findings.append(Finding("delivery", True, "broker: what it loses is lost"))
+    granted = answer.startswith("Granted")
+    way_out = "" if granted else ": without it no acknowledgement comes; check the broker's access list"
+    return [*findings, Finding(f"topic {pattern}", granted, answer + way_out)]

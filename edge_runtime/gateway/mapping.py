@@ -1,0 +1,81 @@
+"""Which source feeds which channel of which machine, as far as the configuration tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from edge_runtime.decode import suggest
+from edge_runtime.gateway.config import SourceConfig
+from edge_runtime.gateway.machines import Machines
+from edge_runtime.manifest import Contract
+
+ALSO = ("event", "age")  # what a machine may tell beside its channels
+
+
+class Feed(NamedTuple):
+    """`source` gives `channel` of `asset`; None: whichever its messages name."""
+
+    source: str
+    asset: str | None
+    channel: str | None
+
+
+class Gap(NamedTuple):
+    """A channel that no source feeds, of these machines."""
+
+    asset_class: str
+    channel: str
+    assets: tuple[str, ...]
+
+
+def feeds(sources: Sequence[SourceConfig]) -> list[Feed]:
+    """What each source was told to read."""
+    return [Feed(source.name, *told) for source in sources for told in _told(source.settings)]
+
+
+def _told(settings: Any) -> Iterator[tuple[str | None, str | None]]:
+    """Each source that names its channels has `values`, some `waveforms`; MQTT has topics, whose messages name them."""
+    listed = [*getattr(settings, "values", ()), *getattr(settings, "waveforms", ())]
+    for item in listed:
+        yield item.asset, item.channel
+    for topic in getattr(settings, "topics", ()):
+        yield topic.asset, topic.channel
+    if not listed and not hasattr(settings, "topics"):
+        yield None, None
+
+
+def gaps(contracts: Mapping[str, Contract], machines: Mapping[str, Machines], told: Sequence[Feed]) -> list[Gap]:
+    """Channels and waveforms that come from nowhere: their readings will be missing."""
+    named = {(feed.asset, feed.channel) for feed in told}
+    found = []
+    for asset_class, contract in contracts.items():
+        for channel in _channels(contract):
+            if (None, channel) in named or (None, None) in named:
+                continue
+            assets = machines[asset_class].assets
+            alone = [asset for asset in assets if not named & {(asset, channel), (asset, None)}]
+            if alone:
+                found.append(Gap(asset_class, channel, tuple(alone)))
+    return found
+
+
+def strangers(contracts: Mapping[str, Contract], machines: Mapping[str, Machines], told: Sequence[Feed]) -> list[str]:
+    """Machines and channels that a source was told to read and that do not exist: a line each."""
+    class_of = {asset: name for name, listed in machines.items() for asset in listed.assets}
+    channels = {name: _channels(contract) for name, contract in contracts.items()}
+    every = sorted({channel for listed in channels.values() for channel in listed} | set(ALSO))
+    lines = []
+    for source, asset, channel in told:
+        if asset is not None and asset not in class_of:
+            lines.append(f"source {source} reads machine '{asset}', which machines.csv does not have")
+            continue
+        known = every if asset is None else [*channels[class_of[asset]], *ALSO]
+        if channel is not None and channel not in known:
+            whose = f" of {asset}, a {class_of[asset]}" if asset is not None else ""
+            lines.append(f"source {source} reads channel '{channel}'{whose}: {suggest(channel, known)}")
+    return list(dict.fromkeys(lines))
+
+
+def _channels(contract: Contract) -> list[str]:
+    return [channel.name for channel in contract.channels] + [waveform.name for waveform in contract.waveforms]

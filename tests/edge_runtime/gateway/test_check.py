@@ -1,0 +1,223 @@
+import json
+import shutil
+
+import pytest
+
+from edge_runtime.cli import main
+from edge_runtime.gateway import check as checking
+from edge_runtime.gateway.check import check, lines_text, secret_files
+from edge_runtime.gateway.config import HttpSettings, read_config
+from edge_runtime.gateway.http import StatusServer
+from edge_runtime.sources import mqtt_check
+from tests.edge_runtime.broker import running
+from tests.edge_runtime.certificates import Authority
+from tests.edge_runtime.gateway.plant import GATEWAY, MQTT, write_plant
+from tests.edge_runtime.gateway.statuses import full_status
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory):
+    with running("iotcore", tmp_path_factory.mktemp("broker")) as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    """Nothing is published here: do not wait for it."""
+    monkeypatch.setattr(mqtt_check, "LISTEN", 0.05)
+
+
+@pytest.fixture
+def find(tmp_path, broker):
+    """The lines about a gateway.toml, by part and what."""
+
+    def find(text=GATEWAY + MQTT, **urls):
+        path = write_plant(tmp_path, text, **({"link": broker.url, "plant": broker.url} | urls))
+        return {(line.part, line.what): line for line in check(path)}
+
+    return find
+
+
+def failures(lines):
+    return {key: line.detail for key, line in lines.items() if line.result == "FAIL"}
+
+
+def test_a_sound_plant_is_all_well(find, broker, tmp_path):
+    lines = find()
+    assert failures(lines) == {}
+    told = {key: line.detail for key, line in lines.items()}
+    assert told["config", str(tmp_path / "gateway.toml")] == "1 bundles, 1 sources"
+    assert told["data", str(tmp_path / "data")] == "will be made"
+    assert "SIMULATED on CPUExecutionProvider; not TensorrtExecutionProvider" in told["bundle", "tiny"]
+    assert told["machines", "tiny"] == "2 machines"
+    assert told["mapping", "tiny"] == "a source for each of 3 channels"
+    assert told["spool", "1.0 GiB"].startswith("7 days without the centre take at most about ")
+    assert told["source plant", f"broker {broker.url}"].startswith("connected")
+    assert told["link", f"broker {broker.url}"].startswith("connected")
+    assert "Granted QoS 1" in told["link", "topic overhaul/1/north/gw-7/down/+"]
+    assert told["commands", "enabled = false"]
+    assert told["http", "127.0.0.1:0"] == "free"
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_command_prints_a_table_and_fails_with_1(tmp_path, broker, capsys):
+    path = write_plant(tmp_path, link=broker.url, plant=broker.url)
+    assert main(["check", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert text.splitlines()[0].startswith("ok    config")
+    assert main(["check", str(path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {"part": "machines", "what": "tiny", "result": "ok", "detail": "2 machines"} in told
+    path.write_text(path.read_text().replace("[gateway]", "[gatewy]"))
+    assert main(["check", str(path)]) == 1
+    told = capsys.readouterr().out
+    assert "FAIL  config" in told
+    assert "gatewy is no section: did you mean 'gateway'?" in told
+    assert told.splitlines()[-1].endswith("failed, 0 to look at")
+
+
+def test_brokers_that_are_away_are_named(find):
+    lines = failures(find(link="mqtt://127.0.0.1:1", plant="mqtt://127.0.0.1:1"))
+    assert set(lines) == {("source plant", "broker mqtt://127.0.0.1:1"), ("link", "broker mqtt://127.0.0.1:1")}
+    assert all("nothing listens at 127.0.0.1:1" in detail for detail in lines.values())
+
+
+def test_a_folder_that_others_may_enter_is_refused(find, tmp_path):
+    (tmp_path / "data").mkdir(mode=0o755)
+    (tmp_path / "data").chmod(0o755)
+    assert "chmod 700" in failures(find())["data", str(tmp_path / "data")]
+    (tmp_path / "data").chmod(0o700)
+    assert find()["data", str(tmp_path / "data")].detail == "can be written"
+    (tmp_path / "data").rmdir()
+    (tmp_path / "data").write_text("")
+    assert failures(find())
+
+
+def test_secrets_that_others_may_read_are_named(find, tmp_path):
+    pem, key = Authority(tmp_path / "ca").issue("gw-7")
+    key.chmod(0o640)
+    (tmp_path / "word").write_text("secret\n")
+    (tmp_path / "word").chmod(0o600)
+    text = (GATEWAY + MQTT).replace(
+        'url = "{link}"',
+        f'url = "mqtts://localhost:1"\ntls = {{{{ ca = "ca/ca.pem", certificate = "{pem}", key = "{key}" }}}}',
+    )
+    text = text.replace('url = "{plant}"', 'url = "{plant}"\nusername = "gw"\npassword_file = "word"')
+    lines = find(text)
+    assert f"chmod 600 {key}" in failures(lines)["secrets", "link.tls.key"]
+    assert lines["secrets", "sources[0].settings.password_file"].result == "ok"
+    assert f"chmod 600 {key}" in failures(lines)["link", "broker mqtts://localhost:1"]
+
+
+def test_all_secrets_of_a_configuration_are_found(tmp_path):
+    text = GATEWAY.replace("port = 0", 'token_file = "t"').replace(
+        'url = "{link}"', 'url = "mqtts://c"\npassword_file="p"\nusername="u"'
+    )
+    config = read_config(write_plant(tmp_path, text))
+    assert list(secret_files(config)) == [("link.password_file", tmp_path / "p"), ("http.token_file", tmp_path / "t")]
+
+
+def test_a_broken_bundle_is_named_and_what_needs_it_left_out(find, tmp_path):
+    find()
+    twin = tmp_path / "bundles" / "tiny" / "twin.onnx"
+    twin.write_bytes(twin.read_bytes() + b"x")
+    lines = find()
+    assert "truncated or altered" in failures(lines)["bundle", "tiny"]
+    assert lines["machines", str(tmp_path / "machines.csv")].result == "warn"
+
+
+def test_a_bundle_of_another_class_is_named(find, tmp_path):
+    find()
+    shutil.copytree(tmp_path / "bundles" / "tiny", tmp_path / "bundles" / "pump")
+    lines = failures(find(GATEWAY.replace("tiny =", "pump =").replace('bundles/tiny"', 'bundles/pump"') + MQTT))
+    assert "is of class 'tiny': write tiny = …" in lines["bundle", "pump"]
+
+
+def test_a_wrong_table_of_machines_is_named(tmp_path):
+    write_plant(tmp_path)
+    path = tmp_path / "gateway.toml"
+    (tmp_path / "machines.csv").write_text("asset,class,offset\np-1,tiny,200\n")
+    (line,) = [line for line in check(path) if line.part == "machines"]
+    assert line.result == "FAIL"
+    assert "line 2: setting 'offset' is '200'" in line.detail
+
+
+MODBUS = """
+[[source]]
+type = "modbus"
+name = "drives"
+host = "127.0.0.1"
+port = 1
+timeout = 0.2
+values = [
+  {{ asset = "p-1", channel = "flow", address = 0 }},
+  {{ asset = "p-1", channel = "sped", address = 1 }},
+  {{ asset = "p-9", channel = "flow", address = 2 }},
+]
+"""
+
+
+def test_channels_that_no_source_feeds_are_named(find):
+    lines = find(GATEWAY + MODBUS)
+    assert (
+        "drives reads machine 'p-9', which machines.csv does not have"
+        in failures(lines)["mapping", "reads what is not there"]
+    )
+    assert lines["mapping", "tiny.flow"].detail == "no source feeds it, of p-2: missing"
+    assert lines["mapping", "tiny.speed"].detail == "no source feeds it, of p-1, p-2: missing"
+    assert lines["mapping", "tiny.shake"].result == "warn"
+    assert ("mapping", "tiny") not in lines
+
+
+def test_channels_that_do_not_exist_are_named(tmp_path):
+    path = write_plant(tmp_path, GATEWAY + MODBUS)
+    details = [line.detail for line in check(path) if line.part == "mapping" and line.result == "FAIL"]
+    assert "source drives reads channel 'sped' of p-1, a tiny: did you mean 'speed'?" in details
+
+
+def test_a_spool_that_is_too_small_is_told(find, monkeypatch):
+    lines = find(GATEWAY + MQTT + "[spool]\nmax_bytes = 1_048_576\n")
+    assert "the oldest would be dropped; raise [spool] max_bytes" in lines["spool", "1.0 MiB"].detail
+    assert lines["spool", "1.0 MiB"].result == "warn"
+    monkeypatch.setattr(checking.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 90, 10))
+    assert "make room" in failures(find())["spool", "disk"]
+
+
+def test_a_gateway_that_runs_is_left_alone(find):
+    server = StatusServer(HttpSettings(port=0), full_status)
+    server.start()
+    try:
+        lines = find((GATEWAY + MQTT).replace("port = 0", f"port = {server.port}"))
+        assert lines["http", f"127.0.0.1:{server.port}"].detail.endswith("does the gateway run already?")
+        assert failures(lines) == {}
+    finally:
+        server.stop()
+
+
+def test_commands_need_a_key_that_is_one(find, tmp_path):
+    commands = '[commands]\nenabled = true\npublic_key = "centre.pem"\nstop_file = "stop"\n'
+    (tmp_path / "centre.pem").write_text("nonsense")
+    assert "Ed25519" in failures(find(GATEWAY + MQTT + commands))["commands", "public_key"]
+    (tmp_path / "stop").write_text("")
+    assert find(GATEWAY + MQTT + commands)["commands", "stop_file"].result == "warn"
+    (tmp_path / "centre.pem").unlink()
+    assert "No such file" in failures(find(GATEWAY + MQTT + commands))["commands", "public_key"]
+
+
+def test_what_is_insecure_is_told(find):
+    lines = find((GATEWAY + MQTT).replace("[gateway]", "[gateway]\ninsecure = true"))
+    assert lines["computer", "insecure"].result == "warn"
+
+
+def test_two_runtimes_are_refused(find, monkeypatch):
+    monkeypatch.setattr(checking, "installed_runtimes", lambda: ["onnxruntime", "onnxruntime-gpu"])
+    assert "overwrite each other's files" in failures(find())["computer", "onnxruntime"]
+
+
+def test_the_table_is_aligned():
+    lines = [checking.Line("a", "b", "ok", "fine"), checking.Line("long part", "c", "FAIL", "broken")]
+    assert lines_text(lines).splitlines() == [
+        "ok    a          b  fine",
+        "FAIL  long part  c  broken",
+        "2 checked: 1 failed, 0 to look at",
+    ]
