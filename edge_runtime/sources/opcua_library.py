@@ -1,0 +1,49 @@
+"""asyncua, an optional extra that takes a second to import: the functions that need it import it.
+
+Its parts come untyped: versions 1.1.5 to 2.1 differ in their annotations, not in what is used of them here.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+from edge_runtime.errors import EdgeError
+
+
+class OpcuaError(Exception):
+    """What is wrong with a connection or a node, and how to mend it."""
+
+
+def require_asyncua() -> None:
+    """`EdgeError` if it is missing."""
+    if importlib.util.find_spec("asyncua") is None:
+        raise EdgeError("OPC UA needs asyncua: pip install 'overhaul[opcua]'")
+
+
+def load_ua() -> Any:
+    """The module with the standard's types."""
+    from asyncua import ua
+
+    return ua
+
+
+def load_client() -> Any:
+    """The class of clients."""
+    from asyncua.client.client import Client
+
+    return Client
+
+
+def load_policies() -> Any:
+    """The module with the security policies, `SecurityPolicy` and their name."""
+    from asyncua.crypto import security_policies
+
+    return security_policies
+
+
+def load_properties() -> Any:
+    """The class that wraps a certificate or key: content, "pem" or "der"."""
+    from asyncua.crypto.uacrypto import CertProperties
+
+    return CertProperties
