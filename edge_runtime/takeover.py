@@ -10,8 +10,9 @@ Time and number of the last observation always go over: a number is part of a ke
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -39,7 +40,20 @@ class Takeover:
         return f"{self.machines} machines take over {self.share:.0%} of their state{anew}"
 
 
-def take_over(old: Fleet, old_contract: Contract, new: Fleet, new_contract: Contract) -> Takeover:
+class Known(Protocol):
+    """The part of the old fleet that is needed: a checkpoint has it too, when the bundle it was made by is gone."""
+
+    @property
+    def index(self) -> Mapping[str, int]: ...
+    @property
+    def state(self) -> F32: ...
+    @property
+    def time(self) -> I64: ...
+    @property
+    def number(self) -> I64: ...
+
+
+def take_over(old: Known, old_contract: Contract, new: Fleet, new_contract: Contract) -> Takeover:
     """Give the machines of `new` that `old` has too what goes over of their state, their time and number.
 
     Machines that have seen nothing yet have nothing to give. `StateError` if the fleets count time differently.

@@ -8,14 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from edge_runtime.arrays import Array
+from edge_runtime.arrays import F32, I64, Array
 from edge_runtime.contract.block import read_table, write_table
 from edge_runtime.contract.limits import Limits
 from edge_runtime.decode import decode
 from edge_runtime.errors import JournalError
-from edge_runtime.fleet import Snapshot
 from edge_runtime.gateway.layout import Layout, pack_layouts, unpack_layouts
 from edge_runtime.gateway.twins import Twins
 from edge_runtime.manifest import Contract
@@ -25,10 +22,17 @@ _LIMITS = Limits(json=1 << 26, block=1 << 40, columns=16)
 
 @dataclass(frozen=True, eq=False)
 class Saved:
-    """The twins of one class as a checkpoint has them. `layouts`: of the journal's entries, oldest first."""
+    """The twins of one class as a checkpoint has them; `index` asset → row of `state`, `time` and `number`.
 
-    snapshot: Snapshot
+    `layouts`: of the journal's entries, oldest first.
+    """
+
+    model_id: str
     contract: Contract
+    index: Mapping[str, int]
+    state: F32
+    time: I64
+    number: I64
     intake: bytes
     occurrences: Mapping[str, Any]
     layouts: list[Layout]
@@ -64,17 +68,18 @@ def unpack_twins(name: str, parts: Mapping[str, bytes]) -> Saved | None:
     try:
         columns, notes = read_table(mine["fleet"], _LIMITS)
         layouts = unpack_layouts(mine["layouts"])
-        snapshot = Snapshot(
-            layouts[-1].assets,
-            np.array(columns["state"], np.float32),
-            np.array(columns["time"], np.int64),
-            np.array(columns["number"], np.int64),
-            notes["model_id"],
+        return Saved(
+            model_id=notes["model_id"],
+            contract=decode(Contract, json.loads(mine["contract"]), "contract"),
+            index={asset: row for row, asset in enumerate(layouts[-1].assets)},
+            state=columns["state"],
+            time=columns["time"],
+            number=columns["number"],
+            intake=mine["intake"],
+            occurrences=json.loads(mine["occurrences"]),
+            layouts=layouts,
+            streams={key.partition(".")[2]: data for key, data in mine.items() if key.startswith("streams.")},
         )
-        streams = {key.partition(".")[2]: data for key, data in mine.items() if key.startswith("streams.")}
-        contract = decode(Contract, json.loads(mine["contract"]), "contract")
-        occurrences = json.loads(mine["occurrences"])
-        return Saved(snapshot, contract, mine["intake"], occurrences, layouts, streams)
     except (KeyError, ValueError) as error:
         raise JournalError(
             f"the checkpoint of class '{name}' cannot be read ({error!r}): move the journal away"

@@ -224,8 +224,9 @@ class Engine:
         twins.counts["observations"] += len(advanced.batch.rows)
         position = self.add_entry(work, OBSERVATIONS, name, pack_batch(advanced.batch))
         try:
-            alarms = twins.alarms(advanced, self.clock_synced())
-            self.streams[name].add(position, advanced, self.clock.monotonic())
+            synced = self.clock_synced()
+            alarms = twins.alarms(advanced, synced)
+            work.messages += self.streams[name].add(position, advanced, self.clock.monotonic(), synced)
         except Exception:  # the states have moved on: whatever else is wrong, the journal must follow them
             self.counts["faults"] += 1
             log.exception("what follows from a batch of class '%s' is left out", name)
@@ -239,7 +240,7 @@ class Engine:
         """Advance a batch that stands in the journal, after a restart; how many observations that were."""
         count = 0
         for advanced in self._attempt(self.twins[name], batch):
-            self.streams[name].add(position, advanced, self.clock.monotonic(), in_blocks=in_blocks)
+            self.streams[name].repeat(position, advanced, self.clock.monotonic(), in_blocks=in_blocks)
             count += len(advanced.batch.rows)
         return count
 
@@ -304,7 +305,7 @@ class Engine:
     def replace(self, name: str, twins: Twins, streams: Streams, work: Work) -> None:
         """Class `name` goes on with `twins`, which know all that the old ones did; between two rounds only."""
         self.flush(work)
-        work.messages += self.streams[name].summaries(self.lane(), self.clock.utc(), self.clock_synced())
+        work.messages += streams.follow(self.streams[name], self.lane(), self.clock.utc(), self.clock_synced())
         self.twins[name], self.streams[name] = twins, streams
         for asset in twins.machines.assets:
             self._by_asset[asset] = twins

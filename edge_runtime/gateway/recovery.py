@@ -11,8 +11,8 @@ get its prognoses, under its id.
 from __future__ import annotations
 
 import json
-import logging
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,24 +23,27 @@ from edge_runtime.gateway.layout import Translation
 from edge_runtime.gateway.twins import Twins
 from edge_runtime.journal.entries import unpack_batch, unpack_samples
 from edge_runtime.journal.work import OBSERVATIONS, SAMPLES, Entry, Recovered
+from edge_runtime.takeover import Takeover, take_over
 
 MOST_LAYOUTS = 16
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
 class Resumed:
-    """What a restart found: entries and observations replayed, and the classes that go on with another model."""
+    """What a restart found: entries and observations replayed, and the classes that go on with another model.
+
+    `anew`: there was no checkpoint; the gateway knows nothing of earlier days.
+    """
 
     entries: int = 0
     observations: int = 0
-    taken_over: tuple[str, ...] = ()
+    taken_over: dict[str, Takeover] = field(default_factory=dict)
+    anew: bool = False
 
 
 def resume(engine: Engine, recovered: Recovered) -> Resumed:
     """Put `engine`, made anew, where the gateway left off; before anything is submitted to the journal."""
-    resumed = Resumed()
+    resumed = Resumed(anew=recovered.checkpoint is None)
     parts = {} if recovered.checkpoint is None else recovered.checkpoint.parts
     engine.position, engine.cursor = recovered.next_position - 1, recovered.cursor
     translations: dict[str, Translation] = {}
@@ -50,8 +53,9 @@ def resume(engine: Engine, recovered: Recovered) -> Resumed:
         engine.layouts[name] = [now]
         if saved is None:
             continue
-        if not restore(twins, saved):
-            resumed.taken_over += (name,)
+        taken = restore(twins, saved)
+        if taken is not None:
+            resumed.taken_over[name] = taken
         engine.streams[name].restore(saved.streams)
         translations[name] = Translation(saved.layouts[-1], now)
         known = now.same(saved.layouts[-1])
@@ -61,33 +65,33 @@ def resume(engine: Engine, recovered: Recovered) -> Resumed:
     for entry in recovered.entries:
         resumed.entries += 1
         resumed.observations += _replay(engine, entry, translations, in_blocks=entry.position > recovered.cursor)
-    for name in resumed.taken_over:
-        engine.twins[name].occurrences.hold()
+    for name, taken in resumed.taken_over.items():
+        if taken.anew:
+            engine.twins[name].occurrences.hold()
     return resumed
 
 
-def restore(twins: Twins, saved: Saved) -> bool:
-    """Continue `twins` as `saved`, machine by machine; False: of another model, what both know goes over."""
+def restore(twins: Twins, saved: Saved) -> Takeover | None:
+    """Continue `twins` as `saved`, machine by machine; what of its state another model could take over."""
     twins.occurrences.restore(saved.occurrences)
-    if saved.snapshot.model_id != twins.model_id:
-        raise NotImplementedError
-    mine, theirs = _common(twins.machines.assets, saved.snapshot.assets)
-    twins.fleet.state[mine] = saved.snapshot.state[theirs]
-    twins.fleet.time[mine] = saved.snapshot.time[theirs]
-    twins.fleet.number[mine] = saved.snapshot.number[theirs]
     twins.intake.restore(saved.intake)
-    return True
+    if saved.model_id != twins.model_id:
+        return take_over(saved, saved.contract, twins.fleet, twins.bundle.contract)
+    mine, theirs = _common(twins.machines.assets, saved.index)
+    twins.fleet.state[mine] = saved.state[theirs]
+    twins.fleet.time[mine] = saved.time[theirs]
+    twins.fleet.number[mine] = saved.number[theirs]
+    return None
 
 
-def _common(mine: tuple[str, ...], theirs: tuple[str, ...]) -> tuple[I64, I64]:
+def _common(mine: Sequence[str], theirs: Mapping[str, int]) -> tuple[I64, I64]:
     """Rows of the machines in both."""
-    index = {asset: row for row, asset in enumerate(theirs)}
-    pairs = [(row, index[asset]) for row, asset in enumerate(mine) if asset in index]
+    pairs = [(row, theirs[asset]) for row, asset in enumerate(mine) if asset in theirs]
     rows: I64 = np.array(pairs, np.int64).reshape(-1, 2)
     return rows[:, 0], rows[:, 1]
 
 
-def _replay(engine: Engine, entry: Entry, translations: dict[str, Translation], *, in_blocks: bool) -> int:
+def _replay(engine: Engine, entry: Entry, translations: Mapping[str, Translation], *, in_blocks: bool) -> int:
     """Do again what `entry` says; how many observations were advanced."""
     name = entry.asset_class
     if entry.kind == NEWS and not name:

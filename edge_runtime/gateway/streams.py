@@ -1,21 +1,27 @@
-"""What goes up about the twins of one class besides alarms: blocks, summaries, states."""
+"""What goes up about the twins of one class besides alarms: blocks, summaries, states, waveforms of odd moments."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from edge_runtime.arrays import I64
+from edge_runtime.batch import Batch
 from edge_runtime.contract.message import Lane, Outgoing
 from edge_runtime.contract.rows import Keys, Rows, States
 from edge_runtime.gateway.twins import Advanced, Twins
 from edge_runtime.upstream.blocks import BlockBuilder, BlockSettings
+from edge_runtime.upstream.raw import RawSelector, RawSettings
 from edge_runtime.upstream.split import messages
 from edge_runtime.upstream.summary import Summary, SummarySettings
 
 _NOT_SUMMED = ("alarm", "tick")
 _NONE = np.zeros((0, 0, 0), np.float32)  # features go up in blocks, and waveforms would fill the memory meanwhile
+_FOREVER = 1 << 62
+_RECENT = 16 << 20  # bytes of waveforms that may not be committed yet, and are kept for `RawSelector`
 
 
 @dataclass(frozen=True)
@@ -24,13 +30,17 @@ class StreamSettings:
 
     blocks: BlockSettings = field(default_factory=BlockSettings)
     summary: SummarySettings = field(default_factory=SummarySettings)
+    raw: RawSettings = field(default_factory=RawSettings)
     largest: int = 1 << 20
 
 
 class Streams:
-    """Follows every accepted observation of `twins`; one of these to a model: a swap makes a new one."""
+    """Follows every accepted observation of `twins`; one of these to a model: a swap makes a new one.
 
-    def __init__(self, twins: Twins, settings: StreamSettings) -> None:
+    `fetch(position)` gives a batch that is committed, in rows of the present fleet, None if it is not kept any more.
+    """
+
+    def __init__(self, twins: Twins, settings: StreamSettings, fetch: Callable[[int], Batch | None]) -> None:
         contract = twins.bundle.contract
         self._twins, self._settings = twins, settings
         self._class, self._assets, self._term = contract.asset_class, twins.machines.assets, twins.machines.term
@@ -45,15 +55,51 @@ class Streams:
             settings.summary,
             by_arrival=contract.time.unit != "s",
         )
+        self._recent: OrderedDict[int, Batch] = OrderedDict()  # position → batch with waveforms
+        self._recent_bytes = 0
+        self._raw = RawSelector(
+            self._assets,
+            [waveform.name for waveform in contract.waveforms],
+            settings.raw,
+            lambda position: self._recent.get(position) or fetch(position),
+        )
 
-    def add(self, position: int, advanced: Advanced, now: int, *, in_blocks: bool = True) -> None:
-        """Observations journalled at `position`; `in_blocks` False: a block that is committed holds them already."""
-        batch, outputs = advanced.batch, advanced.outputs
-        terms = self._term[batch.rows]
+    def add(self, position: int, advanced: Advanced, now: int, clock_synced: bool) -> list[Outgoing]:
+        """Observations journalled at `position`; what goes up at once, to be committed with them."""
+        terms = self._follow(position, advanced, now, in_blocks=True)
+        if advanced.batch.waveforms:
+            self._keep(position, advanced.batch)
+        return self._raw.update(
+            position,
+            advanced.batch,
+            terms,
+            advanced.numbers,
+            advanced.outputs,
+            model_id=self._twins.model_id,
+            largest=self._settings.largest,
+            clock_synced=clock_synced,
+        )
+
+    def repeat(self, position: int, advanced: Advanced, now: int, *, in_blocks: bool) -> None:
+        """The same after a restart. `in_blocks` False: a block that is committed holds these observations."""
+        terms = self._follow(position, advanced, now, in_blocks=in_blocks)
+        self._raw.repeat(position, advanced.batch, terms, advanced.numbers, advanced.outputs)
+
+    def _follow(self, position: int, advanced: Advanced, now: int, *, in_blocks: bool) -> I64:
+        batch, numbers, outputs = advanced.batch, advanced.numbers, advanced.outputs
+        terms: I64 = self._term[batch.rows]
         if in_blocks:
             slim = replace(batch, waveforms={name: (_NONE, row) for name, (_, row) in batch.waveforms.items()})
-            self._builder.add(position, slim if batch.waveforms else batch, terms, advanced.numbers, outputs, now)
-        self._summary.update(batch.rows, batch.time, batch.t_rx, terms, advanced.numbers, batch.readings, outputs)
+            self._builder.add(position, slim if batch.waveforms else batch, terms, numbers, outputs, now)
+        self._summary.update(batch.rows, batch.time, batch.t_rx, terms, numbers, batch.readings, outputs)
+        return terms
+
+    def _keep(self, position: int, batch: Batch) -> None:
+        self._recent[position] = batch
+        self._recent_bytes += _waveform_bytes(batch)
+        while self._recent_bytes > _RECENT:
+            _, oldest = self._recent.popitem(last=False)
+            self._recent_bytes -= _waveform_bytes(oldest)
 
     def due(self, now: int, lane: Lane) -> bool:
         """Whether it is time to `flush`."""
@@ -83,11 +129,28 @@ class Streams:
 
     def state(self) -> dict[str, bytes]:
         """For a checkpoint, made right after `flush` and `summaries`."""
-        return {"summary": self._summary.state()}
+        return {"summary": self._summary.state(), "raw": self._raw.state()}
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
+        """Continue from a `state`, as far as it is of the same channels and settings."""
         if "summary" in parts:
             self._summary.restore(parts["summary"])
+        if "raw" in parts:
+            self._raw.restore(parts["raw"])
+
+    def follow(self, old: Streams, lane: Lane, utc: int, clock_synced: bool) -> list[Outgoing]:
+        """Go on where `old`, of another model, is, which has been flushed; the summaries that cannot go on end here."""
+        ended = old.summaries(lane, utc, clock_synced)
+        state = old.state()
+        if not self._summary.restore(state["summary"]):
+            ended += old.summaries(lane, _FOREVER, clock_synced)
+        self._raw.restore(state["raw"])
+        self._recent, self._recent_bytes = old._recent, old._recent_bytes
+        return ended
+
+    def saved_bytes(self) -> tuple[int, int]:
+        """Bytes of waveforms that came, and of the messages they made."""
+        return self._raw.counts["seen_bytes"], self._raw.counts["message_bytes"]
 
     def _messages(self, rows: Rows, lane: Lane, utc: int, clock_synced: bool) -> list[Outgoing]:
         size = self._settings.blocks.limits(lane)[1]
@@ -104,3 +167,7 @@ class Streams:
                 clock_synced=clock_synced,
             )
         )
+
+
+def _waveform_bytes(batch: Batch) -> int:
+    return sum(samples.nbytes for samples, _ in batch.waveforms.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from edge_runtime.gateway.machines import Machines
 from edge_runtime.gateway.narrow import narrow
 from edge_runtime.gateway.occurrences import Change, Occurrences
 from edge_runtime.intake import Intake
+from edge_runtime.manifest import Contract
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,7 @@ class Twins:
     def __init__(
         self, bundle: Bundle, machines: Machines, clock: Clock, max_ahead: int, passed_over: Sequence[str] = ()
     ) -> None:
+        self._clock, self._max_ahead = clock, max_ahead
         self.bundle = bundle
         self.machines = machines
         self.passed_over = tuple(passed_over)
@@ -51,6 +53,7 @@ class Twins:
         self.unfamiliar: F32 = np.zeros(count, np.float32)
         self.heard: I64 = np.full(count, clock.monotonic(), np.int64)
         self.counts: Counter[str] = Counter()
+        self.taps: list[Callable[[Batch], None]] = []  # called with each batch that was advanced
 
     @property
     def model_id(self) -> str:
@@ -67,7 +70,21 @@ class Twins:
             batch = narrow(batch, accepted)
         self.warming_up[batch.rows] = outputs["warming_up"]
         self.unfamiliar[batch.rows] = outputs["unfamiliar"]
+        for tap in self.taps:
+            tap(batch)
         return Advanced(batch, self.fleet.number[batch.rows], outputs)
+
+    def follow(self, old: Twins) -> None:
+        """Go on where `old`, of another model and the same machines, is: with all but the states of the fleet."""
+        if _arrivals(self.bundle.contract) == _arrivals(old.bundle.contract):
+            self.intake = old.intake
+        else:
+            self.intake = Intake(self.bundle.contract, self.machines.assets, self._clock, self._max_ahead, settle=0)
+            self.intake.restore(old.intake.state())
+            self.intake.counts.update(old.intake.counts)
+        self.occurrences = old.occurrences
+        self.warming_up, self.unfamiliar, self.heard = old.warming_up, old.unfamiliar, old.heard
+        self.counts = old.counts
 
     def alarms(self, advanced: Advanced, clock_synced: bool) -> list[Outgoing]:
         """Messages about the occurrences that these observations raised, changed or cleared."""
@@ -102,3 +119,8 @@ class Twins:
             model_id=self.model_id,
             clock_synced=clock_synced,
         )
+
+
+def _arrivals(contract: Contract) -> tuple[object, ...]:
+    """All that says how arrivals become observations."""
+    return contract.time, contract.life.unit, contract.life.time_units, contract.channels, contract.waveforms

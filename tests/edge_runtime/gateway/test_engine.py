@@ -6,7 +6,7 @@ import pytest
 from edge_runtime.contract.message import Lane
 from edge_runtime.gateway import engine as engine_module
 from edge_runtime.journal.work import Work
-from tests.edge_runtime.gateway.plant import MINUTE, SECOND, START, Plant, TurnedClock
+from tests.edge_runtime.gateway.rig import MINUTE, SECOND, START, Plant, TurnedClock
 from tests.edge_runtime.tiny import tiny_bundle
 
 ASSETS = ("a", "b", "c")

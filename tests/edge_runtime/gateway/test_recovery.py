@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.gateway.recovery import Resumed
-from tests.edge_runtime.gateway.plant import MINUTE, SECOND, Plant, TurnedClock
+from tests.edge_runtime.gateway.rig import MINUTE, SECOND, Plant, TurnedClock
 from tests.edge_runtime.tiny import tiny_bundle
 
 ASSETS = ("a", "b", "c")
