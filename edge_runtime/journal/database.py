@@ -6,6 +6,9 @@ Choices, each for flash and for slow disks:
 * `auto_vacuum=NONE`: freed pages are used again and never moved, which would write them once more. The file stays at
   the most it ever held, which the settings bound.
 * `secure_delete=0`: Debian's SQLite otherwise overwrites all it deletes.
+* Pages of 1 KiB: a commit writes the pages it touched, and an alarm touches three. Measured, one alarm with its
+  observation a commit: 9.8 kB to the disk, log and copy together; 18.6 kB with pages of 4 KiB, 8.7 kB with 512 bytes.
+  Messages of 2 kB fill the file to 94 % (with 4 KiB: to 50 %); those of 48 kB cost no more time.
 * Each lane has a table of its own, and samples are apart from observations: rows are added at the end and deleted from
   the beginning, so whole pages are filled and freed.
 """
@@ -22,8 +25,8 @@ from edge_runtime.errors import JournalError
 
 FORMAT = 1
 APPLICATION = 0x4F56484A  # "OVHJ"
-PAGE = 4096
-LOG_KEPT = 16 << 20  # a log that grew larger is cut to this when it begins anew
+PAGE = 1024
+LOG_KEPT = 8 << 20  # a log that grew larger is cut to this when it begins anew
 SIDE_FILES = ("-wal", "-shm")
 
 _ENTRIES = (

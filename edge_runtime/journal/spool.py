@@ -16,6 +16,7 @@ ROW = 192  # bytes of a message besides its body, about
 STEP_ROWS, STEP_BYTES = 512, 4 << 20  # deleted at once
 _INSERT = "INSERT INTO {} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _NAMES = tuple(lane.name.lower() for lane in Lane)
+_BYTES = tuple(f"{name}.bytes" for name in _NAMES)
 _Interval = tuple[int, int]  # seqs, both included
 
 
@@ -33,7 +34,7 @@ class Spool:
         self._acknowledged: dict[Lane, list[_Interval]] = {lane: [] for lane in Lane}
 
     def bytes(self) -> int:
-        return sum(self._ledger[f"{name(lane)}.bytes"] for lane in Lane)
+        return sum([self._ledger[name] for name in _BYTES])
 
     def add(self, connection: sqlite3.Connection, messages: Sequence[Outgoing]) -> list[Spooled]:
         """Give each message the next seq of its lane and write it; the most important lane comes first."""

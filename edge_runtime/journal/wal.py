@@ -21,7 +21,7 @@ from edge_runtime.journal.database import connect_copier
 logger = logging.getLogger(__name__)
 
 COPY_FROM = 4 << 20  # bytes of log
-LARGEST = 4 * COPY_FROM
+LARGEST = 2 * COPY_FROM
 EVERY = 0.5  # seconds between looks
 _HEADER, _FRAME_HEADER = 32, 24
 

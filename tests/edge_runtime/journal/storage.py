@@ -5,6 +5,8 @@
     operations = read_log(log)
     rebuild(operations, at=1234, rng=random.Random(7), into=other_folder)
 
+`before`: a copy of the folder from before the process began, if it was not empty.
+
 What a sync covered that had ended by then is on the rebuilt disk. Of everything later any part may be: disks write
 sectors of 512 bytes in the order they like, and each holds some state that it had in the cache since. Names (made,
 renamed, removed) are on the disk in order, up to any point after the folder's last sync.
@@ -84,23 +86,26 @@ def read_log(log: Path) -> list[Operation]:
 
 @dataclass
 class _File:
+    before: bytes = b""
     changes: list[Operation] = field(default_factory=list)
     begun: dict[int, int] = field(default_factory=dict)  # sync → changes when it began
     durable: int = 0  # so many changes are surely on the disk
 
 
-def rebuild(operations: list[Operation], at: int, rng: random.Random, into: Path) -> None:
+def rebuild(operations: list[Operation], at: int, rng: random.Random, into: Path, before: Path | None = None) -> None:
     """Write into the folder `into` (made) what the disk may hold if the power goes after `at` operations."""
     into.mkdir(parents=True)
     files: dict[int, _File] = {}
     names: list[Operation] = []
     names_durable, names_begun = 0, {}
-    folder = None
+    there = {} if before is None else {path.name: path.read_bytes() for path in before.iterdir()}
     for operation in operations[:at]:
         file = files.setdefault(operation.file, _File())
-        if operation.type == "O" and folder is None:
-            folder = Path(operation.data.decode()).parent
-        if operation.type in "OUR":
+        if operation.type == "O" and (found := there.pop(Path(operation.data.decode()).name, None)) is not None:
+            file.before = found
+            names.insert(0, operation)
+            names_durable += 1
+        elif operation.type in "OUR":
             names.append(operation)
         elif operation.type in "WT":
             file.changes.append(operation)
@@ -110,6 +115,8 @@ def rebuild(operations: list[Operation], at: int, rng: random.Random, into: Path
             file.durable = max(file.durable, file.begun[operation.a])
             if _is_folder(operation.file, names):
                 names_durable = max(names_durable, names_begun[operation.a])
+    for name, found in there.items():
+        (into / name).write_bytes(found)
     for name, number in _names(names[: rng.randint(names_durable, len(names))]).items():
         if not name.endswith(LOST) and not _is_folder(number, names):
             (into / name).write_bytes(_content(files[number], rng))
@@ -133,7 +140,7 @@ def _names(operations: list[Operation]) -> dict[str, int]:
 
 
 def _content(file: _File, rng: random.Random) -> bytes:
-    content = bytearray()
+    content = bytearray(file.before)
     for change in file.changes[: file.durable]:
         _apply(content, change)
     unsure = file.changes[file.durable :]
