@@ -48,8 +48,9 @@ class Excerpt:
         """That of the graph's outputs in `row`; what the graph does not give stays null.
 
         >>> import numpy as np
-        >>> Excerpt.of({"health": np.float32([0.9]), "rul": np.float32([np.inf])}, 0)
-        Excerpt(health=0.9, ..., rul=None, rul_lower=None, rul_upper=None, open=True, warming_up=None, unfamiliar=None)
+        >>> excerpt = Excerpt.of({"health": np.float32([0.9]), "rul": np.float32([np.inf])}, 0)
+        >>> excerpt.health, excerpt.rul, excerpt.open
+        (0.9, None, True)
         """
         names = [f.name for f in dataclasses.fields(cls) if f.name != "open"]
         values = {name: outputs[name][row] for name in names if name in outputs}

@@ -13,7 +13,7 @@ import binascii
 import math
 import re
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from edge_runtime.contract.limits import DEFAULT, Limits
 from edge_runtime.contract.names import check_identifier
@@ -22,14 +22,23 @@ from edge_runtime.decode import decode
 from edge_runtime.errors import CommandRefusedError, EdgeError, MajorError, WireError
 from edge_runtime.manifest import canonical_json
 
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-
 CONTEXT = b"overhaul command 1\n"  # so that nothing else this key has signed can pass for a command
 MOST_AHEAD = 300 * 1_000_000_000  # nanos by which the centre's clock may be ahead
 LONGEST_TTL = 3600.0  # seconds
 REASONS = ("malformed", "major", "signature", "gateway", "future", "expired")  # of `verify`
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+
+class PrivateKey(Protocol):
+    """An `Ed25519PrivateKey` of cryptography, or whatever asks a safer place to sign."""
+
+    def sign(self, data: bytes, /) -> bytes: ...
+
+
+class PublicKey(Protocol):
+    """An `Ed25519PublicKey` of cryptography; raises its `InvalidSignature`."""
+
+    def verify(self, signature: bytes, data: bytes, /) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -66,14 +75,14 @@ class Command:
         return came + int(self.ttl * 1e9)
 
 
-def sign(key: Ed25519PrivateKey, command: Command) -> bytes:
+def sign(key: PrivateKey, command: Command) -> bytes:
     """The payload of a command: what the centre does."""
     fields = asdict(command)
     signature = key.sign(CONTEXT + canonical_json(fields))
     return dump({**fields, "signature": base64.b64encode(signature).decode()})
 
 
-def verify(key: Ed25519PublicKey, payload: bytes, gateway: str, now: int, limits: Limits = DEFAULT) -> Command:
+def verify(key: PublicKey, payload: bytes, gateway: str, now: int, limits: Limits = DEFAULT) -> Command:
     """The command in `payload`, if the holder of `key` gave it to this gateway and it may still be carried out.
 
     `now` in UTC nanos. Raises `CommandRefusedError`, its reason one of `REASONS`, and nothing else.
@@ -102,7 +111,7 @@ def verify(key: Ed25519PublicKey, payload: bytes, gateway: str, now: int, limits
     return command
 
 
-def public_key(text: str) -> Ed25519PublicKey:
+def public_key(text: str) -> PublicKey:
     """The key in `text`, as PEM or its 32 bytes in base64; `EdgeError` when it is none."""
     try:
         from cryptography.hazmat.primitives import serialization
@@ -138,7 +147,7 @@ def _signed(payload: bytes, limits: Limits) -> tuple[dict[str, Any], bytes]:
         raise CommandRefusedError("malformed", str(error)) from None
 
 
-def _check_signature(key: Ed25519PublicKey, signature: bytes, text: bytes) -> None:
+def _check_signature(key: PublicKey, signature: bytes, text: bytes) -> None:
     from cryptography.exceptions import InvalidSignature
 
     try:
