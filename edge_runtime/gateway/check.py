@@ -25,10 +25,11 @@ from edge_runtime.gateway.config import CommandSettings, GatewayConfig, HttpSett
 from edge_runtime.gateway.estimate import Estimate, estimate
 from edge_runtime.gateway.http import read_token
 from edge_runtime.gateway.machines import Machines, read_machines
-from edge_runtime.gateway.mapping import feeds, gaps, strangers
+from edge_runtime.gateway.mapping import Feed, channels_of, feeds, gaps, strangers
 from edge_runtime.gateway.page import aligned, size
 from edge_runtime.gateway.sources import make_source
 from edge_runtime.gateway.synchronised import Synchronised
+from edge_runtime.manifest import Contract
 from edge_runtime.providers import installed_runtimes, load_best
 from edge_runtime.tls import check_private
 
@@ -153,7 +154,7 @@ def _models(config: GatewayConfig) -> Iterator[Line]:
             yield Line("bundle", name, "FAIL", f"{folder} is of class '{bundle.contract.asset_class}': {way_out}")
             continue
         bundles[name] = bundle
-        told = "".join(f"; not {why}" for why in passed_over)
+        told = "".join(f"; passed over {why}" for why in passed_over)
         simulated = ", SIMULATED" if bundle.contract.simulated else ""
         yield Line("bundle", name, "ok", f"model {bundle.model_id[:12]}{simulated} on {bundle.step.provider}{told}")
     if len(bundles) < len(config.bundles):
@@ -186,8 +187,16 @@ def _mapping(config: GatewayConfig, bundles: dict[str, Bundle], machines: dict[s
         yield Line("mapping", f"{gap.asset_class}.{gap.channel}", "warn", f"no source feeds it, of {of}{more}: missing")
     for name, contract in contracts.items():
         if not any(gap.asset_class == name for gap in missing):
-            count = len(contract.channels) + len(contract.waveforms)
-            yield Line("mapping", name, "ok", f"a source for each of {count} channels")
+            count = len(channels_of(contract))
+            yield Line("mapping", name, "ok", f"{count} channels, {_named_by(contract, machines[name], told)} by name")
+
+
+def _named_by(contract: Contract, machines: Machines, told: Sequence[Feed]) -> int:
+    """How many channels sources were told to read, of all these machines; the others are those that messages name."""
+    named = [feed for feed in told if feed.channel is not None]
+    return len(channels_of(contract)) - len(
+        {gap.channel for gap in gaps({contract.asset_class: contract}, {contract.asset_class: machines}, named)}
+    )
 
 
 def _room(config: GatewayConfig, estimates: dict[str, Estimate]) -> Iterator[Line]:

@@ -50,7 +50,7 @@ def gaps(contracts: Mapping[str, Contract], machines: Mapping[str, Machines], to
     named = {(feed.asset, feed.channel) for feed in told}
     found = []
     for asset_class, contract in contracts.items():
-        for channel in _channels(contract):
+        for channel in channels_of(contract):
             if (None, channel) in named or (None, None) in named:
                 continue
             assets = machines[asset_class].assets
@@ -63,7 +63,7 @@ def gaps(contracts: Mapping[str, Contract], machines: Mapping[str, Machines], to
 def strangers(contracts: Mapping[str, Contract], machines: Mapping[str, Machines], told: Sequence[Feed]) -> list[str]:
     """Machines and channels that a source was told to read and that do not exist: a line each."""
     class_of = {asset: name for name, listed in machines.items() for asset in listed.assets}
-    channels = {name: _channels(contract) for name, contract in contracts.items()}
+    channels = {name: channels_of(contract) for name, contract in contracts.items()}
     every = sorted({channel for listed in channels.values() for channel in listed} | set(ALSO))
     lines = []
     for source, asset, channel in told:
@@ -77,5 +77,6 @@ def strangers(contracts: Mapping[str, Contract], machines: Mapping[str, Machines
     return list(dict.fromkeys(lines))
 
 
-def _channels(contract: Contract) -> list[str]:
+def channels_of(contract: Contract) -> list[str]:
+    """Names of what a machine gives: channels, then waveforms."""
     return [channel.name for channel in contract.channels] + [waveform.name for waveform in contract.waveforms]

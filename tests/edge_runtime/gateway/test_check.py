@@ -1,5 +1,7 @@
 import json
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -48,9 +50,9 @@ def test_a_sound_plant_is_all_well(find, broker, tmp_path):
     told = {key: line.detail for key, line in lines.items()}
     assert told["config", str(tmp_path / "gateway.toml")] == "1 bundles, 1 sources"
     assert told["data", str(tmp_path / "data")] == "will be made"
-    assert "SIMULATED on CPUExecutionProvider; not TensorrtExecutionProvider" in told["bundle", "tiny"]
+    assert "SIMULATED on CPUExecutionProvider; passed over TensorrtExecutionProvider" in told["bundle", "tiny"]
     assert told["machines", "tiny"] == "2 machines"
-    assert told["mapping", "tiny"] == "a source for each of 3 channels"
+    assert told["mapping", "tiny"] == "3 channels, 1 by name"
     assert told["spool", "1.0 GiB"].startswith("7 days without the centre take at most about ")
     assert told["source plant", f"broker {broker.url}"].startswith("connected")
     assert told["link", f"broker {broker.url}"].startswith("connected")
@@ -212,6 +214,12 @@ def test_what_is_insecure_is_told(find):
 def test_two_runtimes_are_refused(find, monkeypatch):
     monkeypatch.setattr(checking, "installed_runtimes", lambda: ["onnxruntime", "onnxruntime-gpu"])
     assert "overwrite each other's files" in failures(find())["computer", "onnxruntime"]
+
+
+def test_the_guide_shows_a_real_table(find):
+    guide = (Path(__file__).parents[3] / "docs" / "gateway.md").read_text()
+    shown = re.findall(r"^    (?:ok  |warn|FAIL)  ([a-z]+(?: plant)?)  ", guide, re.MULTILINE)
+    assert list(dict.fromkeys(shown)) == list(dict.fromkeys(part for part, _ in find()))
 
 
 def test_the_table_is_aligned():
