@@ -11,6 +11,7 @@
     ├── StateError          a snapshot does not belong to this fleet or bundle
     ├── DataError           a file of observations cannot be scored
     ├── JournalError        the journal cannot be opened, or can take no more
+    ├── SourceError         a source of readings cannot be reached
     ├── CommandError        a set-point cannot be written to a machine
     │   └── CommandRefusedError  it may not be: `reason` says why
     └── ConfigError         a configuration of the gateway cannot be used
@@ -69,6 +70,10 @@ class MajorError(WireError):
 
 
 class JournalError(EdgeError):
+    pass
+
+
+class SourceError(EdgeError):
     pass
 
 

@@ -122,3 +122,12 @@ def refusal(reason: str, settings: BrokerSettings) -> str:
     if reason == "Unsupported protocol version":
         return "the broker refuses us: it does not speak MQTT 5; mosquitto does from 1.6 on"
     return f"the broker refuses us: {reason}"
+
+
+def no_answer(settings: BrokerSettings) -> str:
+    """The broker accepted the connection and closed it again: the standard lets it say nothing about why."""
+    _, host, port = settings.address
+    return (
+        f"{host}:{port} closed the connection without an answer: check username and password_file, "
+        f"the certificate in tls, and that it is a broker that speaks MQTT 5"
+    )

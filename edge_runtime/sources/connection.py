@@ -21,9 +21,9 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_runtime.clock import Clock
-from edge_runtime.errors import EdgeError
+from edge_runtime.errors import ConfigError, EdgeError, SourceError
 from edge_runtime.sources.backoff import Backoff
-from edge_runtime.sources.broker import BrokerSettings, explain, refusal
+from edge_runtime.sources.broker import BrokerSettings, explain, no_answer, refusal
 from edge_runtime.sources.receipts import Receipt, Receipts, pubacks
 from edge_runtime.sources.wire import Wire, WireClient
 
@@ -33,6 +33,7 @@ MAXIMUM_PACKET = 32 << 20  # bytes: what we tell the broker not to exceed
 TIMEOUT = 10.0  # s, each for TCP with TLS, and for the broker's answer
 REFUSED = 30.0  # s before the next attempt when the broker does not want us
 RETAIN, DUP = 1, 8  # bits of the flags
+_PINGREQ = b"\xc0\0"
 
 # flags (the first byte of the packet), topic, encoded properties, payload, receipt (None for QoS 0)
 OnMessage = Callable[[int, bytes, bytes, bytes, "Receipt | None"], None]
@@ -42,7 +43,7 @@ Will = tuple[str, bytes, int, bool]  # topic, payload, QoS, retain
 class Connection:
     """Connects, subscribes, reconnects for ever, and gives what comes to `on_message`, in its own thread.
 
-    `subscriptions`: (filter, QoS). `on_round` is called after each round of work and says whether to come again soon.
+    `subscriptions`: (filter, QoS). `on_round` is called after each round of work and says whether we are behind.
     `will` is asked for the last will before each attempt. `on_connected(session_present)` follows each success.
     `clean`: the broker shall know nothing of us, and forget us at the end.
     """
@@ -72,7 +73,8 @@ class Connection:
         self._committed: deque[Sequence[Receipt]] = deque()
         self._client: WireClient | None = None
         self._asked: dict[int, str] = {}  # packet id of a SUBSCRIBE → its filter
-        self._refused = False
+        self._refused = self._was_connected = self._taken_over = False  # in this session
+        self._short = 0  # sessions in a row that ended soon
         self._backoff = Backoff(clock)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -139,12 +141,13 @@ class Connection:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._refused = False
+            self._refused = self._was_connected = self._taken_over = False
+            begun = time.monotonic()
             try:
                 self._session()
             except (OSError, EdgeError, ValueError) as error:
                 self.detail = explain(error, self.settings)
-                self._refused = isinstance(error, EdgeError | ssl.SSLCertVerificationError)
+                self._refused = isinstance(error, ConfigError | ssl.SSLCertVerificationError)
             except Exception:
                 log.exception("%s: ended by an error of this program", self.client_id)
                 self.detail = "ended by an error of this program, see the log"
@@ -152,9 +155,17 @@ class Connection:
                 self._close()
             if self._stop.is_set():
                 return
+            self._notice_a_double(time.monotonic() - begun)
             log.warning("%s: not connected: %s", self.client_id, self.detail)
+            self.counts["disconnects"] += 1
             wait = self._backoff.failed()
             self._stop.wait(max(wait, REFUSED) if self._refused else wait)
+
+    def _notice_a_double(self, lasted: float) -> None:
+        """Two clients of one id throw each other out; most brokers do not say that this is why."""
+        self._short = self._short + 1 if self._was_connected and lasted < 5 else 0
+        if self._short >= 3 or self._taken_over:
+            self.detail += f"; perhaps another client calls itself '{self.client_id}': a gateway's id must be unique"
 
     def _session(self) -> None:
         """One connection, from its beginning to its end."""
@@ -173,6 +184,8 @@ class Connection:
             return
         self._serve(client, client.wire)
         if client.wire.ended is not None and not self._refused:
+            if not self._was_connected:
+                raise SourceError(no_answer(self.settings))
             raise client.wire.ended
 
     def _make_client(self) -> WireClient:
@@ -180,7 +193,7 @@ class Connection:
         client = WireClient(
             CallbackAPIVersion.VERSION2, self.client_id, protocol=MQTTv5, reconnect_on_failure=False, manual_ack=True
         )
-        client.deliver = self._deliver
+        client.deliver, client.address = self._deliver, settings.address[1:]
         client.connect_timeout = TIMEOUT
         client.on_connect = self._answered
         client.on_subscribe = self._subscribed
@@ -189,7 +202,8 @@ class Connection:
         # Else paho would send at once, in whatever thread publishes.
         client.on_socket_register_write = lambda *_: self._ring()
         if settings.encrypted:
-            client.tls_set_context(settings.tls.context())
+            client.context = settings.tls.context()
+            client.tls_set_context(client.context)
         if settings.username is not None:
             client.username_pw_set(settings.username, settings.password())
         if self._will is not None:
@@ -198,24 +212,27 @@ class Connection:
         return client
 
     def _serve(self, client: WireClient, wire: Wire) -> None:
-        poll, fd, ear = select.poll(), wire.fileno(), self._ear
+        poll, quiet, fd, ear = select.poll(), select.poll(), wire.fileno(), self._ear
         assert ear is not None
         poll.register(fd, select.POLLIN)
-        poll.register(ear.fileno(), select.POLLIN)
-        more = soon = blocked = False
+        for each in (poll, quiet):
+            each.register(ear.fileno(), select.POLLIN)
+        more = behind = blocked = False
         begun = chores = time.monotonic()
         while True:
-            ready = [number for number, _ in poll.poll(0 if more else 5 if soon else 1000)]
+            # While we are behind, nothing is read: what the broker sends waits in the network, and then with it.
+            paused = behind and self.connected
+            ready = [number for number, _ in (quiet.poll(5) if paused else poll.poll(0 if more else 1000))]
             if ear.fileno() in ready:
                 ear.recv(4096)
-            if more or fd in ready:
+            if (more or fd in ready) and not paused:
                 more = wire.fill()
             while wire.for_paho:
                 if client.loop_read() or client.socket() is None:
                     return
-            soon = self._on_round()
+            behind = self._on_round()
             self._acknowledge(client)
-            if self._stop.is_set() or len(self._receipts) > self.settings.receive_maximum:
+            if self._stop.is_set():
                 self._say_goodbye(client)
                 return
             if client.want_write():
@@ -224,7 +241,10 @@ class Connection:
                 blocked = not blocked
                 poll.modify(fd, select.POLLIN | (select.POLLOUT if blocked else 0))
             now = time.monotonic()
-            if now - chores > 1:
+            if paused and now - chores > self.settings.keepalive / 2:
+                chores = now
+                wire.send(_PINGREQ)  # paho would miss the answer, and give up the connection
+            elif not paused and now - chores > 1:
                 chores = now
                 client.loop_misc()  # keeps the connection alive, and ends it when the broker is silent
                 if client.socket() is None:
@@ -237,7 +257,9 @@ class Connection:
         begun = time.monotonic()
         while client.socket() is not None:
             client.loop(0.01)
-            self._on_round()
+            while self._on_round() and self.connected and not self._stop.is_set():
+                time.sleep(0.005)
+                self._acknowledge(client)
             self._acknowledge(client)
             if self._stop.is_set():
                 self._say_goodbye(client)
@@ -256,12 +278,7 @@ class Connection:
 
     def _say_goodbye(self, client: WireClient) -> None:
         """The broker keeps the session, unless `clean`."""
-        reason = None
-        if not self._stop.is_set():
-            self.detail = "the broker sends more than the receive maximum we told it"
-            self.counts["receive_maximum_exceeded"] += 1
-            reason = ReasonCode(PacketTypes.DISCONNECT, "Receive maximum exceeded")
-        client.disconnect(reason)
+        client.disconnect()
         client.loop_write()
 
     def _close(self) -> None:
@@ -287,7 +304,7 @@ class Connection:
         if reason.is_failure:
             self._refused, self.detail = True, refusal(str(reason), self.settings)
             return
-        self.connected, self.detail = True, "connected"
+        self.connected, self._was_connected, self.detail = True, True, "connected"
         self.counts["connects"] += 1
         self._backoff.worked()
         self.server = {} if properties is None else properties.json()  # type: ignore[no-untyped-call]
@@ -313,6 +330,4 @@ class Connection:
             return
         told = flags.is_disconnect_packet_from_server
         self.detail = f"the broker ended the connection: {reason}" if told else "the connection was lost"
-        if told and str(reason) == "Session taken over":
-            self.detail += f": another client calls itself '{self.client_id}'; the gateway's id must be unique"
-            self._refused = True
+        self._taken_over = told and str(reason) == "Session taken over"

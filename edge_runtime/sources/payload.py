@@ -47,13 +47,17 @@ class Rename:
     scale: float = 1.0
     offset: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.scale == 0:
+            raise ValueError(f"channel '{self.channel}': scale = 0 makes every reading {self.offset:g}: leave it out")
+
     def __call__(self, value: Any) -> Any:
         if (self.scale == 1 and self.offset == 0) or type(value) not in (int, float):
             return value  # what is no number the intake refuses, by channel
         try:
-            return value * self.scale + self.offset
+            return float(value) * self.scale + self.offset
         except OverflowError:  # a whole number beyond float64
-            return math.copysign(math.inf, value) * self.scale
+            return (math.inf if value > 0 else -math.inf) * self.scale
 
 
 def load(payload: bytes) -> Any:

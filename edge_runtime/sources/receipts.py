@@ -46,18 +46,17 @@ class Receipts:
         for receipt in receipts:
             if receipt[0] != generation:
                 continue
-            if len(receipt) > 2:
-                early.update(receipt[2:])
-            number = receipt[1]
-            if number == first:
+            if receipt[1] == first and len(receipt) == 2:
                 mids.append(waiting.popleft())
                 first += 1
-                while early and first in early:
-                    early.remove(first)
-                    mids.append(waiting.popleft())
-                    first += 1
-            elif first < number < self._next:
-                early.add(number)
+            else:
+                early.update(number for number in receipt[1:] if first <= number < self._next)
+        while early and first in early:
+            early.remove(first)
+            mids.append(waiting.popleft())
+            first += 1
+        if early and not waiting:
+            early.clear()  # told twice
         self._first = first
         return mids
 

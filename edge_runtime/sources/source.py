@@ -46,7 +46,10 @@ class Inbox(Protocol):
 
 @dataclass(frozen=True)
 class SourceStatus:
-    """`counts`: received, and refusals by reason. `insecure`: why, if what it hears may be read or forged by others."""
+    """`counts`: received, and refusals by reason. `insecure`: why, if what it hears may be read or forged by others.
+
+    `refused`: the last few refusals: why, where, the beginning of what came.
+    """
 
     name: str
     kind: str
@@ -55,6 +58,7 @@ class SourceStatus:
     counts: Counter[str] = field(default_factory=Counter)
     last_arrival: int | None = None  # UTC nanos
     insecure: str | None = None
+    refused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

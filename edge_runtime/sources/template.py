@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 FIELDS = ("asset", "channel")
@@ -61,3 +62,26 @@ class Template:
     def fill(self, **fields: str) -> str:
         """The topic with these fields."""
         return "/".join(fields[level[1:-1]] if level[:1] == "{" else level for level in self.text.split("/"))
+
+
+def widest(filters: Iterable[str]) -> list[str]:
+    """The filters without those that another covers: a broker sends a message once for each that it matches.
+
+    >>> widest(["plant/+/readings", "plant/+/+", "line/#", "line/1", "plant/+/+"])
+    ['plant/+/+', 'line/#']
+    """
+    unique = list(dict.fromkeys(filters))
+    return [one for one in unique if not any(other != one and _covers(other, one) for other in unique)]
+
+
+def _covers(wide: str, narrow: str) -> bool:
+    """Whether all topics of `narrow` are topics of `wide`."""
+    levels, under = wide.split("/"), narrow.split("/")
+    if levels[-1] == "#":
+        levels.pop()
+        under = under[: len(levels)] if len(under) >= len(levels) else under
+    elif under[-1] == "#":
+        return False
+    return len(levels) == len(under) and all(
+        level == below or (level == "+" and below != "#") for level, below in zip(levels, under, strict=True)
+    )

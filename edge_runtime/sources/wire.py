@@ -11,7 +11,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from paho.mqtt.client import Client
 
@@ -28,15 +28,20 @@ Deliver = Callable[[int, bytes, int, bytes, bytes], None]
 class WireClient(Client):
     """A paho client whose socket is a `Wire`.
 
-    `_create_socket` is private, but overriding it fails softly: if a later paho drops it, `wire` stays None, paho reads
-    for itself and calls `on_message`.
+    `_create_socket` is private, but overriding it fails softly: if a later paho drops it, `wire` stays None, and paho
+    connects and reads for itself and calls `on_message`.
     """
 
+    address: tuple[str, int]
+    context: ssl.SSLContext | None = None
     deliver: Deliver
     wire: Wire | None = None
 
     def _create_socket(self) -> Any:
-        self.wire = Wire(cast(socket.socket, super()._create_socket()), self.deliver)
+        sock = socket.create_connection(self.address, self.connect_timeout)
+        if self.context is not None:
+            sock = self.context.wrap_socket(sock, server_hostname=self.address[0])
+        self.wire = Wire(sock, self.deliver)
         return self.wire
 
 
@@ -82,6 +87,9 @@ class Wire:
         self._sock.setblocking(flag)
 
     def close(self) -> None:
+        """After sending what waits, as far as that goes at once: a DISCONNECT packet."""
+        if self._ended is None:
+            self.flush()
         self._sock.close()
 
     # What the thread of the connection calls.

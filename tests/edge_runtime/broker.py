@@ -123,7 +123,7 @@ class Broker:
             "[v5.1.connections]",
             "connection_timeout_ms = 60000",
             f"max_payload_size = {self.max_payload}",
-            "max_inflight_count = 1000",
+            "max_inflight_count = 100",  # rumqttd has no more than 100 on their way, and less only by chance
             "dynamic_filters = true",
         ]
         if self.users is not None:
