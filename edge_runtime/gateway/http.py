@@ -11,6 +11,7 @@ token only a Host header that names this computer is answered: no page in a brow
 
 from __future__ import annotations
 
+import functools
 import hmac
 import json
 import logging
@@ -21,7 +22,7 @@ import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_runtime.errors import ConfigError, EdgeError
 from edge_runtime.gateway.config import HttpSettings
@@ -29,6 +30,9 @@ from edge_runtime.gateway.metrics import exposition, registry
 from edge_runtime.gateway.status import GatewayStatus
 from edge_runtime.sources.interface import is_loopback
 from edge_runtime.tls import read_secret
+
+if TYPE_CHECKING:
+    from prometheus_client.registry import CollectorRegistry
 
 MOST = 8
 DEADLINE = 10.0
@@ -126,8 +130,12 @@ class Answers:
         return _told(200, "ok")
 
     def _metrics(self, accept: str) -> tuple[int, str, bytes]:
-        text, content_type = exposition(registry(self._status), accept)
+        text, content_type = exposition(self._registry, accept)
         return 200, content_type, text
+
+    @functools.cached_property
+    def _registry(self) -> CollectorRegistry:
+        return registry(self._status)
 
     def _whole_status(self, _: str) -> tuple[int, str, bytes]:
         return 200, _JSON, self._status().json().encode()

@@ -87,7 +87,10 @@ def test_a_reader_who_has_seen_enough_is_no_error(folder):
     assert (done.stdout, done.stderr) == ("0\n", "")
 
 
-@pytest.mark.parametrize("arguments", [[], ["score", "b", "f"], ["bench", "b", "--machines", "0"], ["fly"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["score", "b", "f"], ["bench", "b", "--machines", "0"], ["fly"], ["run"], ["check"], ["simulate", "ftp"]],
+)
 def test_wrong_usage_exits_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments)
