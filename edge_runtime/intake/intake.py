@@ -169,7 +169,8 @@ class Intake:
         noted = False
         if event > 0:
             noted = self.notes.event(row, time, int(event))
-            self.counts["duplicate"] += not noted
+            if not noted:
+                self.counts["duplicate"] += 1
         if age >= 0:
             self.notes.age(row, time, age)
             noted = True
@@ -254,7 +255,8 @@ class Intake:
         waveforms, receipts, superseded = self.snapshots.take(batch.rows, batch.time)
         if not waveforms:
             return batch
-        self.counts["superseded"] += superseded
+        if superseded:
+            self.counts["superseded"] += superseded
         return replace(batch, waveforms=waveforms, receipts=(*batch.receipts, *receipts))
 
     # ------------------------------------------------------------------ a restart

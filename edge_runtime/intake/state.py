@@ -1,4 +1,4 @@
-"""What an intake remembers, as bytes for a checkpoint: an npz of plain arrays and one JSON text.
+"""What an intake remembers, as bytes for a checkpoint: a table of plain arrays (`contract.block`) and one JSON text.
 
 Machines and channels are told by name, so an intake for other machines, or for the class's next bundle, takes over what
 it shares. Waveforms that wait are left out: they are not acknowledged before their observation is committed.
@@ -6,7 +6,6 @@ it shares. Waveforms that wait are left out: they are not acknowledged before th
 
 from __future__ import annotations
 
-import io
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,9 @@ import numpy as np
 
 from edge_runtime.arrays import I64, Array, Bool
 from edge_runtime.assembly import Fold
-from edge_runtime.errors import StateError
+from edge_runtime.contract.block import read_table, write_table
+from edge_runtime.contract.limits import Limits
+from edge_runtime.errors import StateError, WireError
 from edge_runtime.intake.assembler import NEVER, Assembler, Window
 from edge_runtime.intake.records import LONG_AGO
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from edge_runtime.intake.intake import Intake
 
 VERSION = 1
+LIMITS = Limits(json=1 << 26, block=1 << 40, columns=32)
 _CLOCKS = ("closed", "newest", "newest_closed", "offset", "end")
 
 
@@ -45,17 +47,14 @@ def pack(intake: Intake, utc: int, now: int) -> bytes:
     arrays: dict[str, Array] = {"last": intake.passage.given}
     if intake.assembles:
         arrays |= _pack_windows(intake.assembler, utc - now)
-    file = io.BytesIO()
-    np.savez(file, said=np.frombuffer(json.dumps(said).encode(), np.uint8), **arrays)  # type: ignore[arg-type]
-    return file.getvalue()
+    return write_table(arrays, {"said": json.dumps(said)})
 
 
 def unpack(intake: Intake, state: bytes) -> int:
     """Have a new `intake` go on from `state`; returns the UTC to which its clocks count. `StateError` if unreadable."""
     try:
-        with np.load(io.BytesIO(state), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        said = json.loads(arrays.pop("said").tobytes())
+        arrays, notes = read_table(state, LIMITS)
+        said = json.loads(notes["said"])
         if said["version"] != VERSION:
             raise StateError(
                 f"the intake's state is of version {said['version']}, this software reads {VERSION}: "
@@ -72,7 +71,7 @@ def unpack(intake: Intake, state: bytes) -> int:
             kept = np.flatnonzero(rows >= 0)
             intake.passage.set(rows[kept], arrays["last"][kept])
         return int(said["utc"])
-    except (KeyError, ValueError, TypeError, IndexError, EOFError, OSError) as error:
+    except (WireError, KeyError, ValueError, TypeError, IndexError) as error:
         raise StateError(f"the intake's state cannot be read ({error!r}): start without it") from error
 
 
@@ -99,7 +98,8 @@ def _pack_windows(assembler: Assembler, behind: int) -> dict[str, Array]:
     arrays["offset"] += behind
     arrays |= {"held_time": assembler.held_time, "held_value": assembler.held_value}
     windows = [(row, window) for row, machine in enumerate(machines) for window in machine.windows.values()]
-    arrays["rows"] = assembler.records.array(packed for _, window in windows for packed in window.rows)
+    records = assembler.records.array(packed for _, window in windows for packed in window.rows)
+    arrays |= {f"rows.{name}": records[name] for name in records.dtype.names or ()}
     folded = [(row, window) for row, window in windows if window.before is not None]
     arrays["folded"] = np.array([(row, w.end, w.newest, w.until, w.t_rx) for row, w in folded], np.int64).reshape(-1, 5)
     for name in Fold._fields:
@@ -134,7 +134,7 @@ def _unpack_windows(intake: Intake, said: dict[str, Any], arrays: dict[str, Arra
         held[np.ix_(rows[kept], fits)] = arrays[name][np.ix_(kept, columns[fits])]
     if said["interval"] == interval:
         _unpack_folded(assembler, arrays, rows, columns, fits)
-    _unpack_rows(assembler, arrays["rows"], rows, columns)
+    _unpack_rows(assembler, arrays, rows, columns)
     for (row, time), bits in zip(arrays["heard"].tolist(), arrays["heard.channels"], strict=True):
         if rows[row] >= 0:
             machine = assembler.machines[int(rows[row])]
@@ -158,12 +158,16 @@ def _unpack_folded(assembler: Assembler, arrays: dict[str, Array], rows: I64, co
         machine.windows[end], machine.end = window, min(end, machine.end)
 
 
-def _unpack_rows(assembler: Assembler, old: Array, rows: I64, columns: I64) -> None:
-    records = np.empty(len(old), assembler.records.dtype)
-    records["row"], records["time"], records["t_rx"] = rows[old["row"]], old["time"], old["t_rx"]
+def _unpack_rows(assembler: Assembler, arrays: dict[str, Array], rows: I64, columns: I64) -> None:
+    records = np.empty(len(arrays["rows.row"]), assembler.records.dtype)
+    records["row"], records["time"], records["t_rx"] = (
+        rows[arrays["rows.row"]],
+        arrays["rows.time"],
+        arrays["rows.t_rx"],
+    )
     records["values"] = np.nan
     place = np.flatnonzero(columns >= 0)
-    records["values"][:, place] = old["values"][:, columns[place]]
+    records["values"][:, place] = arrays["rows.values"][:, columns[place]]
     usable = (records["row"] >= 0) & ~np.isnan(records["values"]).all(axis=1)
     records = records[usable]
     for record, packed in zip(records, assembler.records.rows(records), strict=True):
