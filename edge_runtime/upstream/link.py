@@ -27,6 +27,7 @@ from edge_runtime.upstream.settings import LinkSettings as LinkSettings
 log = logging.getLogger(__name__)
 
 GOODBYE = 1.0  # s that a last message may take
+REMEMBERED = 600 * SECOND  # for so long `detail` tells that the broker refused something
 
 
 class Link:
@@ -69,7 +70,7 @@ class Link:
         self._leaving = self._left = False
         self._said_goodbye = threading.Event()
         self._last_ack: int | None = None
-        self._refusal: str | None = None
+        self._refusal = 0, 0  # when the broker refused something, monotonic nanos, and why
         self._connection = CentreConnection(
             settings,
             gateway,
@@ -140,7 +141,7 @@ class Link:
             url=self.settings.url,
             connected=connection.connected,
             healthy=self.healthy,
-            detail=self._refusal or connection.detail,
+            detail=self._detail(),
             delivery=self.settings.delivery,
             last_ack=self._last_ack,
             sent=pump.counts["sent"],
@@ -154,10 +155,15 @@ class Link:
         """Everything counted, by name."""
         return {**self.counts, **self._pump.counts}
 
+    def _detail(self) -> str:
+        when, reason = self._refusal
+        if reason and self._clock.monotonic() - when < REMEMBERED:
+            return f"the broker refuses some of what is published (reason {reason:#04x}): check its access list"
+        return self._connection.detail
+
     # The connection's thread.
 
     def _connected(self) -> None:
-        self._refusal = None
         self._status_mids.clear()
         self._pump.connected(self.maximum_packet, self._connection.publish_maximum)
         self._heartbeat = self._clock.monotonic()
@@ -205,7 +211,7 @@ class Link:
 
     def _confirmed(self, mid: int, reason: int) -> None:
         if reason >= REFUSED:
-            self._refusal = f"the broker refuses what is published (reason {reason:#04x}): check its access list"
+            self._refusal = self._clock.monotonic(), reason
         if mid not in self._status_mids:
             self._pump.confirmed(mid, reason)
             return

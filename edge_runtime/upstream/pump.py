@@ -28,7 +28,7 @@ SECOND = 1_000_000_000
 NO_SUBSCRIBER = 0x10  # the broker took the message, and nobody gets it
 REFUSED = 0x80  # and above
 _BULK = (Lane.BACKFILL, Lane.RAW)
-_DEATHS = 5  # connections that worked, and ended with this message alone on the way
+_DEATHS = 3  # connections that worked, and ended with this message alone on the way
 
 
 class Outbox(Spool, Protocol):
@@ -101,6 +101,7 @@ class Pump:
         self._maximum_packet = self._receive_maximum = 0  # not connected
         self._taken = 0  # messages the broker has confirmed
         self._proven = False  # it has confirmed something on this connection
+        self._learnt = 1 << 30  # bytes of a packet, less than what the broker once hung up on without a word
         self._suspects: set[tuple[Lane, int]] = set()  # on the way when a connection ended
         self._deaths: Counter[tuple[Lane, int]] = Counter()
         self._splitting: dict[Lane, dict[int, Outgoing]] = {lane: {} for lane in Lane}  # seq → last of its pieces
@@ -166,6 +167,7 @@ class Pump:
         self._suspects.discard((lane, seq))
         self._deaths.pop((lane, seq), None)
         if reason >= REFUSED:
+            self._proven = False  # some brokers hang up after a refusal: that says nothing about what is on the way
             self.counts[f"refused_{reason:#04x}"] += 1
             hopeless = self._windows[lane].refuse(seq, self._taken)
             if hopeless is not None:
@@ -220,13 +222,16 @@ class Pump:
         message = feed.peek() if again is None else again
         if message is None or (again is None and not window.has_room(len(message.message.body))):
             return False
-        topic = topics.up(self._site, self._gateway, message.message.kind, message.message.asset)
         try:
+            topic = topics.up(self._site, self._gateway, message.message.kind, message.message.asset)
             content, payload = encode(message, self._gateway, self._floor(lane, message.seq))
         except (ValueError, KeyError, EdgeError) as error:  # not of the contract: nobody could read it
             return self._give_up(message, again is None, f"cannot be encoded: {error}")
         size = len(payload) + len(topic) + len(content) + 16
-        if size > self._maximum_packet or self._deaths[lane, message.seq] >= _DEATHS:
+        if self._deaths[lane, message.seq] >= _DEATHS:
+            self._learnt = min(self._learnt, max(size - 1, 2 * HEADROOM))
+            return self._too_large(message, size, again is None)
+        if size > self._maximum_packet or (size > self._learnt and message.message.content == BLOCK):
             return self._too_large(message, size, again is None)
         mid = self._send(topic, content, payload)
         if mid is None:
@@ -274,10 +279,10 @@ class Pump:
     def _too_large(self, message: Spooled, size: int, new: bool) -> bool:
         """Put pieces into the spool in place of a message that the broker cannot take; False: not now."""
         lane, seq = message.message.lane, message.seq
-        largest = min(self._maximum_packet, size - 1) - HEADROOM
-        pieces = smaller(message.message, max(largest, len(message.message.body) // 2))
-        if not pieces or any(len(piece.body) > self._maximum_packet - HEADROOM for piece in pieces):
-            return self._give_up(message, new, f"{size} bytes: too large for the broker")
+        largest = min(self._maximum_packet, self._learnt) - HEADROOM
+        pieces = smaller(message.message, largest)
+        if len(pieces) < 2:
+            return self._give_up(message, new, f"{size} bytes: the broker does not take it")
         if not self._respool(pieces):
             return False
         self.counts["split"] += 1

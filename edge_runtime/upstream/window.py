@@ -19,8 +19,10 @@ class _Sent:
     message: Spooled
     first: int
     last: int
-    times: int = 1
+    turn: int  # of its last sending, among all sendings of the lane
     again: bool = False
+    overtaken: int = 0  # sendings after which a later one was acknowledged, and it was not
+    counted: int = 0  # the turn that is counted in `overtaken`
     refused: int | None = None  # how many others the broker had taken by then
 
 
@@ -29,8 +31,8 @@ class Window:
 
     `messages` and `size` (bytes of bodies) bound it; one message of any size always fits. What is not acknowledged
     within `patience` is sent again, each time after twice as long while nothing at all is acknowledged. A message is
-    overtaken when a later one of its lane is acknowledged and it is not, `overtaken` nanos after it was sent: it was
-    lost, and is sent again at once. Overtaken after the `tries`-th sending, it is handed back by `acknowledge`: the
+    overtaken when one that was sent after it is acknowledged and it is not: it was lost, and is sent again once
+    `overtaken` nanos have passed. Overtaken after each of `tries` sendings, it is handed back by `acknowledge`: the
     centre cannot take it.
     """
 
@@ -40,6 +42,7 @@ class Window:
         self._tries = tries
         self._sent: dict[int, _Sent] = {}  # by seq, ascending
         self._doublings = 0
+        self._turn = 0
 
     def __len__(self) -> int:
         return len(self._sent)
@@ -53,18 +56,20 @@ class Window:
 
     def add(self, message: Spooled, now: int) -> None:
         """`message` is sent for the first time; its seq is above all earlier ones."""
-        self._sent[message.seq] = _Sent(message, now, now)
+        self._turn += 1
+        self._sent[message.seq] = _Sent(message, now, now, self._turn)
         self.size += len(message.message.body)
 
     def first_to_repeat(self) -> Spooled | None:
-        """The oldest message that must be sent again."""
-        return next((sent.message for sent in self._sent.values() if sent.again), None)
+        """The oldest message that must be sent again; what the broker has refused comes after all others."""
+        waiting = [sent for sent in self._sent.values() if sent.again]
+        return min(waiting, key=lambda sent: sent.refused is not None).message if waiting else None
 
     def repeated(self, seq: int, now: int) -> None:
         """Message `seq` is sent again."""
+        self._turn += 1
         sent = self._sent[seq]
-        sent.again, sent.last = False, now
-        sent.times += 1
+        sent.again, sent.last, sent.turn = False, now, self._turn
 
     def disconnected(self) -> None:
         """Whatever is not acknowledged must be sent again: a broker's PUBACK is no delivery."""
@@ -89,15 +94,19 @@ class Window:
         """
         self._doublings = 0
         delivered = [seq for seq in self._sent if seq <= upto or any(a <= seq <= b for a, b in ranges)]
-        highest = max([upto, *(b for _, b in ranges)])
+        newest = max((self._sent[seq].turn for seq in delivered), default=0)
         done = self._remove(delivered)
         hopeless = []
         for seq, sent in self._sent.items():
-            if seq < highest and not sent.again and sent.last <= now - self._overtaken:
-                if sent.times >= self._tries:
-                    hopeless.append(seq)
-                else:
-                    sent.again = True
+            if sent.turn > newest:
+                continue
+            if sent.counted != sent.turn:
+                sent.counted = sent.turn
+                sent.overtaken += 1
+            if sent.overtaken >= self._tries:
+                hopeless.append(seq)
+            elif sent.last <= now - self._overtaken:
+                sent.again = True
         return done, self._remove(hopeless)
 
     def delivered(self, seq: int) -> Spooled | None:
@@ -107,8 +116,9 @@ class Window:
     def refuse(self, seq: int, taken: int) -> Spooled | None:
         """The broker refused message `seq`; it has taken `taken` messages so far.
 
-        It is sent again as if there had been no answer. Returned, and gone from here, if that was refused too although
-        the broker takes others: one that takes nothing at all has been set up wrongly, and loses nothing.
+        It is sent again as if there had been no answer, after all others: some brokers (mosquitto 2.0) hang up after a
+        refusal. Returned, and gone from here, if that was refused too although the broker takes others: one that takes
+        nothing at all has been set up wrongly, and loses nothing.
         """
         sent = self._sent.get(seq)
         if sent is None:

@@ -8,6 +8,7 @@ from edge_runtime.contract.message import JSON, Lane, Outgoing
 from edge_runtime.journal.journal import Journal
 from edge_runtime.journal.settings import JournalSettings, SpoolSettings
 from edge_runtime.journal.work import Work
+from edge_runtime.sources.backoff import Backoff
 from edge_runtime.upstream.link import Link, LinkSettings
 
 SITE, GATEWAY = "north", "gw-7"
@@ -38,6 +39,7 @@ class Station:
             respool=lambda messages: self.journal.submit(Work(messages=messages, urgent=True)),
             **self.callbacks,
         )
+        self.link._connection._backoff = Backoff(clock, first=0.05, most=0.5)
         self.journal.start(self.link.committed)
 
     def start(self):

@@ -84,23 +84,33 @@ def test_after_an_acknowledgement_patience_is_short_again():
 
 
 def test_what_is_overtaken_goes_again_at_once_but_not_before_it_had_time_to_arrive():
-    sent = filled(3)
+    sent = filled(4)
     sent.acknowledge(0, [(3, 3)], SECOND)
     assert repeat_all(sent, SECOND) == []
-    sent.acknowledge(0, [(3, 3)], 2 * SECOND)
+    sent.acknowledge(0, [(4, 4)], 2 * SECOND)
     assert repeat_all(sent, 2 * SECOND) == [1, 2]
 
 
 def test_what_the_centre_never_takes_is_given_up_and_holds_nothing_back():
-    sent = filled(2, tries=3)
-    for second in (2, 4):
-        assert sent.acknowledge(0, [(2, 2)], second * SECOND)[1] == []
-        assert repeat_all(sent, second * SECOND) == [1]
-    delivered, hopeless = sent.acknowledge(0, [(2, 2)], 6 * SECOND)
-    assert [m.seq for m in hopeless] == [1]
-    assert not delivered
+    sent = filled(1, tries=3)
+    for seq in (2, 3, 4):
+        sent.add(message(seq), 3 * seq * SECOND)
+        delivered, hopeless = sent.acknowledge(0, [(seq, seq)], (3 * seq + 2) * SECOND)
+        assert [m.seq for m in delivered] == [seq]
+        assert [m.seq for m in hopeless] == ([1] if seq == 4 else [])
+        repeat_all(sent, (3 * seq + 2) * SECOND)
     assert len(sent) == 0
     assert sent.size == 0
+
+
+def test_what_was_lost_together_with_many_acknowledgements_is_not_given_up():
+    """The centre was silent for long and had all but the first: it says so now, once."""
+    sent = filled(4, tries=3)
+    for second in range(0, 5000, 100):
+        sent.check_time(second * SECOND)
+        repeat_all(sent, second * SECOND)
+    assert sent.acknowledge(0, [(2, 4)], 5000 * SECOND)[1] == []
+    assert repeat_all(sent, 5000 * SECOND) == [1]
 
 
 def test_without_later_acknowledgements_nothing_is_given_up():
@@ -116,10 +126,17 @@ def test_what_the_broker_refuses_twice_is_given_up_if_it_takes_others():
     sent = filled(3)
     assert sent.refuse(1, taken=5) is None
     sent.check_time(30 * SECOND)
-    assert repeat_all(sent, 30 * SECOND) == [1, 2, 3]
+    assert repeat_all(sent, 30 * SECOND) == [2, 3, 1]
     assert sent.refuse(1, taken=6) == message(1)
     assert sent.refuse(1, taken=7) is None
     assert [m.seq for m in sent] == [2, 3]
+
+
+def test_what_the_broker_refused_is_the_last_on_the_next_connection():
+    sent = filled(3)
+    sent.refuse(1, taken=0)
+    sent.disconnected()
+    assert repeat_all(sent, SECOND) == [2, 3, 1]
 
 
 def test_a_broker_that_takes_nothing_at_all_makes_nothing_be_given_up():
