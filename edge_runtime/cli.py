@@ -131,7 +131,8 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from edge_runtime.gateway.check import check, lines_json, lines_text
+    from edge_runtime.gateway.check import check
+    from edge_runtime.gateway.checks.line import lines_json, lines_text
 
     lines = check(options.config)
     print(lines_json(lines) if options.json else lines_text(lines))

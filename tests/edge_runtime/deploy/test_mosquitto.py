@@ -15,7 +15,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_runtime.clock import SystemClock
 from edge_runtime.contract import topics
-from edge_runtime.gateway.check_link import check_link
+from edge_runtime.gateway.checks.centre import check_link
 from edge_runtime.tls import Tls
 from edge_runtime.upstream.settings import LinkSettings
 from tests.edge_runtime.broker import MOSQUITTO, free_port, until

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.cli import main
-from edge_runtime.gateway import check as checking
-from edge_runtime.gateway.check import check, lines_text, secret_files
+from edge_runtime.gateway.check import check
+from edge_runtime.gateway.checks import here, models
+from edge_runtime.gateway.checks.here import secret_files
+from edge_runtime.gateway.checks.line import Line, lines_text
 from edge_runtime.gateway.config import HttpSettings, read_config
 from edge_runtime.gateway.http import StatusServer
 from edge_runtime.sources import mqtt_check
@@ -181,7 +183,7 @@ def test_a_spool_that_is_too_small_is_told(find, monkeypatch):
     lines = find(GATEWAY + MQTT + "[spool]\nmax_bytes = 1_048_576\n")
     assert "the oldest would be dropped; raise [spool] max_bytes" in lines["spool", "1.0 MiB"].detail
     assert lines["spool", "1.0 MiB"].result == "warn"
-    monkeypatch.setattr(checking.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 90, 10))
+    monkeypatch.setattr(models.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 90, 10))
     assert "make room" in failures(find())["spool", "disk"]
 
 
@@ -212,7 +214,7 @@ def test_what_is_insecure_is_told(find):
 
 
 def test_two_runtimes_are_refused(find, monkeypatch):
-    monkeypatch.setattr(checking, "installed_runtimes", lambda: ["onnxruntime", "onnxruntime-gpu"])
+    monkeypatch.setattr(here, "installed_runtimes", lambda: ["onnxruntime", "onnxruntime-gpu"])
     assert "overwrite each other's files" in failures(find())["computer", "onnxruntime"]
 
 
@@ -223,7 +225,7 @@ def test_the_guide_shows_a_real_table(find):
 
 
 def test_the_table_is_aligned():
-    lines = [checking.Line("a", "b", "ok", "fine"), checking.Line("long part", "c", "FAIL", "broken")]
+    lines = [Line("a", "b", "ok", "fine"), Line("long part", "c", "FAIL", "broken")]
     assert lines_text(lines).splitlines() == [
         "ok    a          b  fine",
         "FAIL  long part  c  broken",

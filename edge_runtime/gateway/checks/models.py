@@ -1,0 +1,101 @@
+"""Bundles, and what needs them: the machines, where their channels come from, and the room that they take."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from edge_runtime.bundle import Bundle
+from edge_runtime.errors import EdgeError
+from edge_runtime.gateway.checks.here import nearest
+from edge_runtime.gateway.checks.line import Line
+from edge_runtime.gateway.config import GatewayConfig
+from edge_runtime.gateway.estimate import Estimate, estimate
+from edge_runtime.gateway.machines import Machines, read_machines
+from edge_runtime.gateway.mapping import Feed, channels_of, feeds, gaps, strangers
+from edge_runtime.gateway.page import size
+from edge_runtime.manifest import Contract
+from edge_runtime.providers import load_best
+
+NAMED = 5  # machines named in one line
+
+
+def check_models(config: GatewayConfig) -> Iterator[Line]:
+    """Bundles, then what needs them: machines, their channels, and the room that they take."""
+    bundles: dict[str, Bundle] = {}
+    for name, folder in config.bundles.items():
+        try:
+            bundle, passed_over = load_best(folder, config.gateway.threads, config.gateway.provider)
+        except EdgeError as error:
+            yield Line("bundle", name, "FAIL", str(error))
+            continue
+        if bundle.contract.asset_class != name:
+            way_out = f"write {bundle.contract.asset_class} = … under [bundles]"
+            yield Line("bundle", name, "FAIL", f"{folder} is of class '{bundle.contract.asset_class}': {way_out}")
+            continue
+        bundles[name] = bundle
+        told = "".join(f"; passed over {why}" for why in passed_over)
+        simulated = ", SIMULATED" if bundle.contract.simulated else ""
+        yield Line("bundle", name, "ok", f"model {bundle.model_id[:12]}{simulated} on {bundle.step.provider}{told}")
+    if len(bundles) < len(config.bundles):
+        yield Line("machines", str(config.gateway.machines), "warn", "not checked: a bundle is missing")
+        return
+    contracts = {name: bundle.contract for name, bundle in bundles.items()}
+    try:
+        machines = read_machines(config.gateway.machines, contracts)
+    except EdgeError as error:
+        yield Line("machines", str(config.gateway.machines), "FAIL", str(error))
+        return
+    for name, listed in machines.items():
+        result: Literal["ok", "warn"] = "ok" if listed.assets else "warn"
+        yield Line("machines", name, result, f"{len(listed.assets):,} machines")
+    yield from _mapping(config, bundles, machines)
+    yield from _room(
+        config, {name: estimate(b, len(machines[name].assets), config.link) for name, b in bundles.items()}
+    )
+
+
+def _mapping(config: GatewayConfig, bundles: dict[str, Bundle], machines: dict[str, Machines]) -> Iterator[Line]:
+    contracts = {name: bundle.contract for name, bundle in bundles.items()}
+    told = feeds(config.sources)
+    for problem in strangers(contracts, machines, told):
+        yield Line("mapping", "reads what is not there", "FAIL", problem)
+    missing = gaps(contracts, machines, told)
+    for gap in missing:
+        of = ", ".join(gap.assets[:NAMED])
+        more = f" and {len(gap.assets) - NAMED:,} more" if len(gap.assets) > NAMED else ""
+        yield Line("mapping", f"{gap.asset_class}.{gap.channel}", "warn", f"no source feeds it, of {of}{more}: missing")
+    for name, contract in contracts.items():
+        if not any(gap.asset_class == name for gap in missing):
+            count = len(channels_of(contract))
+            yield Line("mapping", name, "ok", f"{count} channels, {_named_by(contract, machines[name], told)} by name")
+
+
+def _named_by(contract: Contract, machines: Machines, told: Sequence[Feed]) -> int:
+    """How many channels sources were told to read, of all these machines; the others are those that messages name."""
+    named = [feed for feed in told if feed.channel is not None]
+    return len(channels_of(contract)) - len(
+        {gap.channel for gap in gaps({contract.asset_class: contract}, {contract.asset_class: machines}, named)}
+    )
+
+
+def _room(config: GatewayConfig, estimates: dict[str, Estimate]) -> Iterator[Line]:
+    """Whether the spool holds what comes in `min_days`, and the disk what spool and journal may take."""
+    spool, days = config.spool, config.spool.min_days
+    for name, made in estimates.items():
+        if made.observations is None:
+            yield Line("spool", name, "ok", "counts cycles: how fast it fills the spool is not known")
+    needed = days * sum(made.total for made in estimates.values())
+    told = f"{days:g} days without the centre take at most about {size(needed)}"
+    if needed > spool.max_bytes:
+        way_out = "raise [spool] max_bytes, or send less with [link] raw"
+        yield Line("spool", size(spool.max_bytes), "warn", f"{told}: the oldest would be dropped; {way_out}")
+    else:
+        yield Line("spool", size(spool.max_bytes), "ok", told)
+    free, wanted = shutil.disk_usage(nearest(config.gateway.data)).free, spool.max_bytes + config.journal.history_bytes
+    room = f"{size(free)} free, spool and history may take {size(wanted)}"
+    if free < min(needed, spool.max_bytes):
+        yield Line("spool", "disk", "FAIL", f"{room}: it would be full before {days:g} days are over; make room")
+    else:
+        yield Line("spool", "disk", "ok" if free >= wanted else "warn", room)
