@@ -36,8 +36,8 @@ NANOS = 1_000_000_000
 class ModbusSource:
     """Each poll of values with the same unit and interval gives one arrival a machine, at the UTC time of the answer.
 
-    `counts`: received (values); no value, not finite, overflow; missed (polls); timeout, connects, lost; and refusals
-    of the device by name, once a value and poll.
+    `counts`: received (values); no_value, not_a_number, overflow; missed (polls); timeout; connects, disconnects,
+    failures (to connect); and refusals of the device by name, once a value and poll.
     """
 
     kind = "modbus"
@@ -124,13 +124,14 @@ class ModbusSource:
     def _run(self) -> None:
         backoff = self._backoff()
         while not self._stopping.is_set():
+            before = self._counts["connects"]
             try:
                 self._poll_until_lost(backoff)
             except LostError as error:
-                self._lost(str(error))
+                self._lost(str(error), self._counts["connects"] > before)
             except Exception as error:  # a source outlives whatever it meets
                 _log.exception("source '%s'", self.name)
-                self._lost(f"{type(error).__name__}: {error}")
+                self._lost(f"{type(error).__name__}: {error}", self._counts["connects"] > before)
             finally:
                 self._wire.close()
             self._stopping.wait(backoff.failed())
@@ -211,8 +212,8 @@ class ModbusSource:
     ) -> None:
         self._refused.pop((register.asset, register.channel), None)
         value = register.value(words)
-        if register.is_invalid(words) or not math.isfinite(value):
-            self._counts["no value" if math.isfinite(value) else "not finite"] += 1
+        if register.is_invalid(words) or math.isnan(value):
+            self._counts["not_a_number" if math.isnan(value) else "no_value"] += 1
             return
         values = found[register.asset][1] if register.asset in found else {}
         values[register.channel] = value
@@ -227,7 +228,7 @@ class ModbusSource:
             self._counts["overflow"] += 1
 
     def _refuse(self, registers: Sequence[Register], reason: str) -> None:
-        self._counts[reason] += len(registers)
+        self._counts[reason.replace(" ", "_")] += len(registers)
         for register in registers:
             self._refused[register.asset, register.channel] = reason
 
@@ -240,12 +241,12 @@ class ModbusSource:
         if {register.unit for register in self._registers} <= self._resting.keys():
             self._connected, self._detail = False, reason
 
-    def _lost(self, reason: str) -> None:
+    def _lost(self, reason: str, had_connected: bool) -> None:
         if self._stopping.is_set():
             return
         if self._detail != reason:
             _log.warning("source '%s': %s", self.name, reason)
-        self._counts["lost"] += 1
+        self._counts["disconnects" if had_connected else "failures"] += 1
         self._connected, self._detail = False, reason
 
     def _client(self) -> ModbusClient:

@@ -83,7 +83,7 @@ class ModbusClient:
             made, self.bound = connect(host, port, self._timeout, *self._bind_to, made=self._made)
         except OSError as error:
             raise LostError(_told(error, self._timeout)) from error
-        self._client = _client(made, self._clock, self._timeout)
+        self._client = _client(made, host, port, self._clock, self._timeout)
         if self._interrupted:
             self.close()
             raise LostError("interrupted")
@@ -155,7 +155,7 @@ def require_pymodbus() -> None:
         raise EdgeError("Modbus needs pymodbus: pip install 'overhaul[modbus]'")
 
 
-def _client(made: socket.socket, clock: Clock, timeout: float) -> Any:
+def _client(made: socket.socket, host: str, port: int, clock: Clock, timeout: float) -> Any:
     """pymodbus's client, held to the one socket it is given."""
     from pymodbus.client import ModbusTcpClient
     from pymodbus.exceptions import ConnectionException
@@ -199,7 +199,6 @@ def _client(made: socket.socket, clock: Clock, timeout: float) -> Any:
                 raise ConnectionException("too long for an answer")
             return data
 
-    host, port = made.getpeername()[:2]
     client = Client(host, port=port, timeout=timeout, retries=0)
     client.socket = made
     return client

@@ -15,7 +15,7 @@ from edge_runtime.sources.interface import is_loopback
 from edge_runtime.sources.loop import LoopThread, cancel_others
 from edge_runtime.sources.opcua_check import check
 from edge_runtime.sources.opcua_library import OpcuaError
-from edge_runtime.sources.opcua_security import explain, open_client
+from edge_runtime.sources.opcua_security import BAD_USER, explain, open_client
 from edge_runtime.sources.opcua_settings import OpcuaSettings as OpcuaSettings
 from edge_runtime.sources.opcua_settings import OpcuaValue as OpcuaValue
 from edge_runtime.sources.opcua_settings import OpcuaWaveform as OpcuaWaveform
@@ -34,9 +34,10 @@ RETRY_NODES = 60.0  # seconds after which nodes that the server refused are trie
 class OpcuaSource:
     """Holds one session with one subscription; both are made anew when the server, or the way to it, comes back.
 
-    `counts`: received (values and waveforms); bad values by status name; uncertain (accepted); not a number, not a
-    waveform, duplicate; time of the server, time of receipt (accepted); overflow (arrivals that had to wait for the
-    inbox; the server queues meanwhile); lost in the server's queue, notifications lost; refreshed; connects, lost.
+    `counts`: received (values and waveforms); bad values by status name; uncertain, server_time, receipt_time
+    (accepted); not_a_number, not_a_waveform, duplicate; overflow (arrivals that had to wait for the inbox; the server
+    queues meanwhile); queue_overflow (there), lost_notifications; refreshed; connects, disconnects,
+    failures (to connect).
     """
 
     kind = "opcua"
@@ -95,13 +96,16 @@ class OpcuaSource:
 
     async def _run(self) -> None:
         while True:
+            wait, before = 0.0, self._counts["connects"]
             try:
                 await self._hold()
             except Exception as error:  # a source outlives whatever it meets
-                self._lost(explain(error, self.settings))
+                self._lost(explain(error, self.settings), self._counts["connects"] > before)
                 _log.debug("source '%s'", self.name, exc_info=True)
+                if type(error).__name__ in BAD_USER:  # servers lock users out who fail too often
+                    wait = self.settings.retry_most
             await cancel_others()  # what the library left behind; this loop is ours alone
-            await asyncio.sleep(self._backoff.failed())
+            await asyncio.sleep(max(wait, self._backoff.failed()))
 
     async def _hold(self) -> None:
         """Connect, subscribe, and watch until something raises."""
@@ -140,7 +144,7 @@ class OpcuaSource:
                 probed = now
             self._backoff.worked()
             if subscription.lost:
-                self._counts["notifications lost"] += subscription.lost
+                self._counts["lost_notifications"] += subscription.lost
                 subscription.lost = 0
             if refresh:
                 await self._refresh(client, subscription, now - round(refresh * NANOS))
@@ -197,10 +201,10 @@ class OpcuaSource:
             await _close(client)
             await cancel_others()
 
-    def _lost(self, reason: str) -> None:
+    def _lost(self, reason: str, had_connected: bool) -> None:
         if self._detail != reason:
             _log.warning("source '%s': %s", self.name, reason)
-        self._counts["lost"] += 1
+        self._counts["disconnects" if had_connected else "failures"] += 1
         self._detail = reason
 
     def _told(self) -> str:

@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 from edge_runtime.sources.opcua_library import OpcuaError, load_client, load_policies, load_properties, load_ua
 from edge_runtime.sources.opcua_settings import OpcuaSettings
 
+BAD_USER = ("BadUserAccessDenied", "BadIdentityTokenRejected", "BadIdentityTokenInvalid")
+
 
 async def open_client(settings: OpcuaSettings, now: int) -> Any:
     """A connected asyncua client with an active session. `now`: UTC nanos, for the validity of certificates."""
@@ -109,7 +111,7 @@ def explain(error: BaseException, settings: OpcuaSettings) -> str:
         return str(error)
     if isinstance(error, TimeoutError) or name == "TimeoutError":  # asyncio's own, before Python 3.11
         return f"no answer within {settings.timeout:g} s"
-    if name in ("BadUserAccessDenied", "BadIdentityTokenRejected", "BadIdentityTokenInvalid"):
+    if name in BAD_USER:
         who = f"user '{settings.user}'" if settings.user else "anonymous sessions"
         return f"the server refuses {who} ({name}): check user and password_file, and the user's rights in the server"
     if name.startswith("BadCertificate") or name == "BadSecurityChecksFailed":

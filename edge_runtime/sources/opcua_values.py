@@ -41,11 +41,11 @@ def arrivals(
         if isinstance(mapped, OpcuaWaveform):
             samples = to_samples(value, mapped)
             if samples is None:
-                counts["not a waveform"] += 1
+                counts["not_a_waveform"] += 1
                 continue
             waveforms.append(WaveformArrival(mapped.asset, mapped.channel, time, samples, source))
         elif not isinstance(value, int | float) or value != value:
-            counts["not a number"] += 1
+            counts["not_a_number"] += 1
             continue
         elif mapped.channel in (values := gathered.setdefault((time, mapped.asset), {})):
             counts["duplicate"] += 1
@@ -99,7 +99,7 @@ def _is_good(data: Any, counts: Counter[str]) -> bool:
     if code >> 30 == 1:
         counts["uncertain"] += 1
     if code & _OVERFLOW == _OVERFLOW:
-        counts["lost in the server's queue"] += 1
+        counts["queue_overflow"] += 1
     return True
 
 
@@ -109,5 +109,5 @@ def _time(data: Any, now: int, counts: Counter[str], at: int | None) -> int:
         return max(at, source or at)
     if source is not None:
         return source
-    counts["time of the server" if server is not None else "time of receipt"] += 1
+    counts["server_time" if server is not None else "receipt_time"] += 1
     return now if server is None else server

@@ -7,7 +7,7 @@ import threading
 
 from asyncua import Server, ua
 from asyncua.crypto.validator import CertificateValidator, CertificateValidatorOptions
-from asyncua.server.user_managers import UserManager
+from asyncua.server.user_managers import User, UserManager, UserRole
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -116,8 +116,6 @@ class _Users(UserManager):
         self.users = users
 
     def get_user(self, iserver, username=None, password=None, certificate=None):  # noqa: ARG002, asyncua's
-        from asyncua.crypto.permission_rules import User, UserRole
-
         return User(role=UserRole.User) if username is None or self.users.get(username) == password else None
 
 

@@ -22,8 +22,8 @@ from edge_runtime.sources.opcua_security import thumbprint
 from edge_runtime.sources.opcua_values import arrivals
 from edge_runtime.sources.source import Arrival, WaveformArrival
 from tests.edge_runtime.sources.inbox import ListInbox, free_port, wait_until
-from tests.edge_runtime.sources.modbus_server import RawServer
 from tests.edge_runtime.sources.opcua_server import SERVER_URI, OpcuaServer, make_certificate, when
+from tests.edge_runtime.sources.raw_server import RawServer
 
 T = 1_700_000_000  # seconds: some time in 2023
 FAST = {"publishing": 0.05, "sampling": 0.01, "queue": 1000, "retry_most": 0.2, "timeout": 4.0}
@@ -123,7 +123,7 @@ def test_a_waveform_goes_before_the_values_of_its_time():
 def test_times_are_the_sources_else_the_servers_else_of_receipt():
     got, counts = judged((FLOW, data(1.0, T, T + 9)), (SPEED, data(1.0, None, T + 9)), (FLOW, data(1.0)), now=77)
     assert [a.time for a in got] == [77, T * 10**9, (T + 9) * 10**9]
-    assert counts == {"received": 3, "time of the server": 1, "time of receipt": 1}
+    assert counts == {"received": 3, "server_time": 1, "receipt_time": 1}
     got, counts = judged((FLOW, data(1.0, T)), (SPEED, data(1.0, T + 5)), at=(T + 3) * 10**9)
     assert [a.time // 10**9 - T for a in got] == [3, 5]
     no_time = ua.DataValue(ua.Variant(1.0), SourceTimestamp=ua.win_epoch_to_datetime(0))
@@ -138,21 +138,21 @@ def test_bad_values_are_refused_by_name_and_uncertain_ones_counted():
         (SPEED, data(3.0, T, status=0xC0000000)),
     )
     assert [a.values for a in got] == [{"flow": 2.0, "speed": 3.0}]
-    assert counts["BadSensorFailure"] == counts["uncertain"] == counts["lost in the server's queue"] == 1
+    assert counts["BadSensorFailure"] == counts["uncertain"] == counts["queue_overflow"] == 1
     assert sum(counts.values()) == 6
 
 
 def test_what_is_no_number_or_no_waveform_is_refused():
     shake = OpcuaWaveform("i=1", "P-1", "shake", axes=3)
     for mapped, thing, reason in [
-        (FLOW, "12", "not a number"),
-        (FLOW, [1.0], "not a number"),
-        (FLOW, float("nan"), "not a number"),
-        (FLOW, None, "not a number"),
-        (shake, 1.0, "not a waveform"),
-        (shake, [1.0, 2.0], "not a waveform"),
-        (shake, ["1", "2", "3"], "not a waveform"),
-        (shake, ua.Variant([], ua.VariantType.Float), "not a waveform"),
+        (FLOW, "12", "not_a_number"),
+        (FLOW, [1.0], "not_a_number"),
+        (FLOW, float("nan"), "not_a_number"),
+        (FLOW, None, "not_a_number"),
+        (shake, 1.0, "not_a_waveform"),
+        (shake, [1.0, 2.0], "not_a_waveform"),
+        (shake, ["1", "2", "3"], "not_a_waveform"),
+        (shake, ua.Variant([], ua.VariantType.Float), "not_a_waveform"),
     ]:
         got, counts = judged((mapped, data(thing, T)))
         assert (got, counts) == ([], {reason: 1}), thing
@@ -172,7 +172,7 @@ def test_the_two_layouts_of_a_waveform():
             assert got.samples.dtype == np.float32
             assert np.array_equal(got.samples, samples)
     turned = data(ua.Variant(samples.tolist(), ua.VariantType.Float, samples.shape), T)
-    assert judged((interleaved, turned))[1] == {"not a waveform": 1}
+    assert judged((interleaved, turned))[1] == {"not_a_waveform": 1}
 
 
 ANYTHING = st.recursive(
@@ -207,7 +207,7 @@ def test_whatever_a_server_sends_each_value_is_received_or_counted(items):
             self.SourceTimestamp, self.ServerTimestamp, self.StatusCode = source, server, ua.StatusCode(status)
 
     got, counts = judged(*[(mapped, Data(*rest)) for mapped, *rest in items])
-    accepted = {"uncertain", "lost in the server's queue", "time of the server", "time of receipt"}
+    accepted = {"uncertain", "queue_overflow", "server_time", "receipt_time"}
     assert sum(n for reason, n in counts.items() if reason not in accepted) == len(items)
     assert counts["received"] == sum(len(a.values) if isinstance(a, Arrival) else 1 for a in got)
     assert [a.time for a in got] == sorted(a.time for a in got)
@@ -380,7 +380,7 @@ def test_sessions_that_the_server_drops_are_made_anew_and_nothing_is_left_of_the
             server.set("s1", float(turn), T + turn)
             wait_until(lambda turn=turn: turn in inbox.values("P-1", "s1"))
             tasks.append(len(source._loop.call(all_tasks(), 5)))
-        assert source.status().counts["lost"] == 3
+        assert source.status().counts["disconnects"] == 3
     assert tasks[0] == tasks[-1]
 
 
@@ -394,7 +394,7 @@ def test_it_waits_for_a_server_that_is_not_there_and_outlives_its_restart():
         server.add("x", 1.0)
     source = source_of(server.url, value("x"))
     with running(source) as inbox:
-        wait_until(lambda: source.status().counts["lost"] >= 2)
+        wait_until(lambda: source.status().counts["failures"] >= 2)
         assert "connection refused" in source.status().detail
         for turn in (1, 2):
             with server:
@@ -446,7 +446,7 @@ def test_whatever_a_port_answers_it_is_told_and_outlived(serve):
     with RawServer(serve) as raw:
         source = source_of(f"opc.tcp://127.0.0.1:{raw.port}", value("x"), timeout=0.2)
         with running(source) as inbox:
-            wait_until(lambda: raw.connections >= 2 and source.status().counts["lost"] >= 2)
+            wait_until(lambda: raw.connections >= 2 and source.status().counts["failures"] >= 2)
             status = source.status()
             assert not status.connected
             assert status.detail not in ("", "connecting")
@@ -487,7 +487,7 @@ def test_a_server_whose_certificate_was_issued_by_a_trusted_ca(server, certifica
 def test_a_server_that_is_not_trusted_is_refused_and_its_thumbprint_told(server, certificates):
     source = source_of(server.url, value("x"), **secure(certificates, trusted="stranger"))
     with running(source) as inbox:
-        wait_until(lambda: source.status().counts["lost"] >= 2)
+        wait_until(lambda: source.status().counts["failures"] >= 2)
         status = source.status()
         assert not status.connected
         assert "not trusted" in status.detail
