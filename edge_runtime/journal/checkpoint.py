@@ -31,7 +31,7 @@ def read(connection: sqlite3.Connection, ledger: Ledger) -> Checkpoint | None:
         return None
     parts = {}
     for name, crc, body in connection.execute("SELECT name, crc, body FROM checkpoint ORDER BY name"):
-        if _crc(body) != crc:
+        if not isinstance(body, bytes) or _crc(body) != crc:
             raise sqlite3.DatabaseError(f"part '{name}' of the checkpoint is damaged")
         parts[name] = body
     return Checkpoint(ledger[POSITION], parts)

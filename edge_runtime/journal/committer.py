@@ -23,12 +23,14 @@ from typing import Any
 from edge_runtime.clock import Clock
 from edge_runtime.contract.message import Spooled
 from edge_runtime.errors import JournalError
-from edge_runtime.journal.database import LOG_KEPT, leave_syncing
+from edge_runtime.journal.database import LOG_KEPT, is_damage, leave_syncing
 from edge_runtime.journal.ledger import Ledger
+from edge_runtime.journal.opening import mark_damaged
 from edge_runtime.journal.reserve import Reserve, allocate
 from edge_runtime.journal.sync import Syncer
 from edge_runtime.journal.waiting import Waiting
 from edge_runtime.journal.wal import WalKeeper
+from edge_runtime.journal.wear import Wear
 from edge_runtime.journal.work import Work
 from edge_runtime.journal.writer import Committed, Writer
 from edge_runtime.sources.source import Source
@@ -45,16 +47,18 @@ class Committer:
 
     def __init__(self, path: Path, writer: Writer, waiting: Waiting, ledger: Ledger, clock: Clock) -> None:
         self._writer, self._waiting, self._ledger, self._clock = writer, waiting, ledger, clock
-        self._log = path.with_name(path.name + "-wal")
+        self._path, self._log = path, path.with_name(path.name + "-wal")
+        self.wear = Wear(clock)
         self._exclusive = threading.Lock()
-        self._reserve = Reserve(path.with_name(path.name + ".reserve"), RESERVE)
+        self._reserve = Reserve(path, RESERVE)
         self._syncer = Syncer(self._log, self._durable, self._sync_failed, waiting.hold)
-        self._keeper = WalKeeper(path, waiting.hold, self._exclusive, self._full)
+        self._keeper = WalKeeper(path, waiting.hold, self._exclusive, self._copying_failed, self.wear)
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._unsettled: deque[tuple[int, Committed]] = deque()
         self._ticket = 0
         self._pause = FIRST_PAUSE
         self._next_try = 0  # monotonic: when to look for the reserve again
+        self._log_stuck = False
         self.settled = threading.Condition()
         self.done = 0  # Works that are durable
         self.counts: Counter[str] = Counter()
@@ -85,9 +89,18 @@ class Committer:
         self._thread.join()
         self._keeper.close()
         self._syncer.close()
-        self._reserve.give()
+
+    def stop(self, error: Exception) -> None:
+        """Never again: what is in memory is not acknowledged, and the gateway has to start anew."""
+        if is_damage(error):
+            mark_damaged(self._path, str(error))
+        self.fatal = f"the journal has stopped ({type(error).__name__}: {error}): restart the gateway"
+        self._waiting.close()
+        with self.settled:
+            self.settled.notify_all()
 
     def _run(self) -> None:
+        self.wear.count_this_thread()
         try:
             while (works := self._waiting.take()) is not None:
                 if self._syncer.broken:
@@ -98,16 +111,16 @@ class Committer:
                     self._commit([])
         except Exception as error:
             logger.exception("the journal has stopped")
-            self.fatal = f"the journal has stopped ({type(error).__name__}: {error}): restart the gateway"
-            self._waiting.close()
-            with self.settled:
-                self.settled.notify_all()
+            self.stop(error)
 
     def _commit(self, works: list[Work]) -> None:
         """Commit `works`; on a failing disk put them back and wait a little, longer each time."""
         began = self._clock.monotonic()
         try:
             with self._exclusive:
+                if self._log_stuck:
+                    self._log_stuck = False
+                    self._give_reserve()
                 if self.disk_full:
                     self._make_room(works)
                 committed = self._writer.commit(works)
@@ -133,11 +146,12 @@ class Committer:
             logger.error("the journal cannot write: %s; trying again", error)
         self.problem, self._waiting.failing = str(error), True
         self.counts["failures"] += 1
-        if self._waiting.closed:
+        full = "full" in str(error) and self._give_reserve()
+        if self._waiting.closed and not full:
             raise JournalError(f"{len(works)} Works could not be written before the end: {error}") from error
         self._waiting.put_back(works)
-        if "full" in str(error) and self._reserve.held:
-            self._full()
+        if full:
+            self._waiting.hurry()
             return
         self._waiting.pause(self._pause)
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
@@ -146,13 +160,20 @@ class Committer:
         logger.warning("the journal can write again")
         self.problem, self._waiting.failing, self._pause = None, False, FIRST_PAUSE
 
-    def _full(self) -> None:
-        """The disk is full, here or where the log is copied back."""
-        if self._reserve.held:
-            self.counts["disk_full"] += 1
-            logger.error("the disk is full: history and messages will be dropped, the oldest raw ones first")
-            self._reserve.give()
+    def _copying_failed(self) -> None:
+        """The disk has no room for what the log holds."""
+        self._log_stuck = True
         self._waiting.hurry()
+
+    def _give_reserve(self) -> bool:
+        """The disk is full; whether giving the reserve made some room."""
+        if not self._reserve.held:
+            return False
+        self.counts["disk_full"] += 1
+        logger.error("the disk is full: history and messages will be dropped, the oldest raw ones first")
+        self._reserve.give()
+        self._next_try = self._clock.monotonic() + int(LONGEST_PAUSE * 1e9)
+        return True
 
     def _make_room(self, works: list[Work]) -> None:
         """Either the disk has room again, or the database makes room inside itself."""

@@ -1,4 +1,4 @@
-"""The database file: its tables, how connections to it are set, its lock, and what is done when it is damaged.
+"""The database file: its tables, how connections to it are set, and its lock.
 
 Choices, each for flash and for slow disks:
 
@@ -111,6 +111,11 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> None:
         raise sqlite3.DatabaseError(f"it has {tables} tables, but no format")
 
 
+def is_damage(error: Exception) -> bool:
+    """Whether the file itself is broken; other errors are of the disk, of the moment, or of the caller."""
+    return type(error) in (sqlite3.DatabaseError, sqlite3.IntegrityError)
+
+
 def sync_folder(folder: Path) -> None:
     """Names of new files survive a power cut only after this."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -118,17 +123,6 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def move_aside(path: Path, stamp: int) -> Path:
-    """Put a damaged database away with its side files; its new name."""
-    aside = path.with_name(f"{path.name}.damaged-{stamp}")
-    for end in ("", *SIDE_FILES):
-        old = path.with_name(path.name + end)
-        if old.exists():
-            old.rename(path.with_name(aside.name + end))
-    sync_folder(path.parent)
-    return aside
 
 
 class FolderLock:

@@ -22,7 +22,7 @@ _SAMPLES, _BATCH = 1, 2  # the second byte
 _HEAD = struct.Struct("<BBIHHII")  # version, what, rows, columns, waveforms, bytes of the table, of these stored
 _WAVEFORM = struct.Struct("<BIII")  # length of the name, K, axes, N
 _DEFLATE_FROM = 512
-_LARGEST = 1 << 30
+_LARGEST = 1 << 28
 
 
 class _Head(NamedTuple):

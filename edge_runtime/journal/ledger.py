@@ -15,6 +15,8 @@ class Ledger:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._written: dict[str, int] = dict(connection.execute("SELECT name, value FROM ledger"))
+        if not all(isinstance(value, int) for value in self._written.values()):
+            raise sqlite3.DatabaseError("the ledger holds what is no number")
         self._durable = dict(self._written)
         self._staged: dict[str, int] = {}
 

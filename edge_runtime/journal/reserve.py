@@ -13,8 +13,8 @@ from pathlib import Path
 class Reserve:
     """`held` tells whether the disk has room: it is taken again as soon as it fits."""
 
-    def __init__(self, path: Path, size: int) -> None:
-        self._path, self._size = path, size
+    def __init__(self, database: Path, size: int = 0) -> None:
+        self._path, self._size = database.with_name(database.name + ".reserve"), size
         self.held = False
 
     def take(self) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from edge_runtime.contract.message import Lane, Outgoing, Spooled
 from edge_runtime.journal.ledger import Ledger
-from edge_runtime.journal.settings import SpoolSettings as SpoolSettings
+from edge_runtime.journal.settings import SpoolSettings
 
 ROW = 192  # bytes of a message besides its body, about
 STEP_ROWS, STEP_BYTES = 512, 4 << 20  # deleted at once
@@ -148,6 +148,8 @@ def read(
     found: list[Spooled] = []
     size = 0
     for seq, kind, asset, t, t_rx, content, length, model_id, synced, body in query:
+        if not isinstance(body, bytes):
+            raise sqlite3.DatabaseError(f"message {seq} of lane {name(lane)} is damaged")
         size += len(body)
         if found and size > max_bytes:
             break

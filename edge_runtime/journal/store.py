@@ -74,9 +74,9 @@ def _delete(
 
 def after(connection: sqlite3.Connection, position: int) -> Iterator[Entry]:
     """All entries after `position` in order, a page at a time; `sqlite3.DatabaseError` if one is damaged or missing."""
-    expected = None
+    expected = position + 1
     for row in heapq.merge(*(_pages(connection, table, position, "") for table in _TABLES)):
-        if expected is not None and row[0] != expected:
+        if row[0] != expected:
             raise sqlite3.DatabaseError(f"entry {expected} of the journal is missing")
         expected = row[0] + 1
         yield _entry(row)
@@ -89,7 +89,7 @@ def observations(connection: sqlite3.Connection, asset_class: str, position: int
 
 
 def _entry(row: tuple[int, str, str, str, int, bytes]) -> Entry:
-    if zlib.crc32(row[5]) != row[4]:
+    if not isinstance(row[5], bytes) or zlib.crc32(row[5]) != row[4]:
         raise sqlite3.DatabaseError(f"entry {row[0]} of the journal is damaged")
     return Entry(*row[:4], row[5])
 
@@ -107,7 +107,7 @@ def _pages(
         page, size = [], 0
         for row in query:
             page.append(row)
-            size += len(row[5])
+            size += len(row[5] or b"")
             if len(page) >= STEP_ROWS or size >= STEP_BYTES:
                 break
         query.close()

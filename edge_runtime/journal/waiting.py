@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from edge_runtime.clock import Clock
 from edge_runtime.contract.message import Lane
+from edge_runtime.errors import JournalError
 from edge_runtime.journal.settings import JournalSettings
 from edge_runtime.journal.work import Work
 
@@ -41,8 +42,10 @@ class Waiting:
         """False: after `timeout` seconds there was still no room."""
         size = work.size()
         with self._changed:
-            if not self._room(size) and not self._changed.wait_for(lambda: self._room(size), timeout):
+            if not self._changed.wait_for(lambda: self._room(size), timeout):
                 return False
+            if self._closed:
+                raise JournalError("the journal is closed: it takes no more")
             self._works.append(work)
             self._bytes += size
             self._note(work)

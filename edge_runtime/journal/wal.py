@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from edge_runtime.journal.database import connect_copier
+from edge_runtime.journal.wear import Wear
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +39,12 @@ class WalKeeper:
         hold: Callable[[bool], None],
         exclusive: AbstractContextManager[object],
         full: Callable[[], None],
+        wear: Wear,
     ) -> None:
-        self._path, self._hold, self._exclusive, self._full = path, hold, exclusive, full
+        self._path, self._hold, self._exclusive, self._full, self._wear = path, hold, exclusive, full, wear
         self._log = path.with_name(path.name + "-wal")
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="journal-wal", daemon=True)
-        self.native_id: int | None = None
 
     def start(self) -> None:
         self._thread.start()
@@ -53,7 +54,7 @@ class WalKeeper:
         self._thread.join()
 
     def _run(self) -> None:
-        self.native_id = threading.get_native_id()
+        self._wear.count_this_thread()
         connection = connect_copier(self._path)
         descriptor = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)  # SQLite has no locks on this file
         try:
