@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -102,6 +103,7 @@ class Engine:
         self.busy = 0.0
         self._by_asset = {asset: kind for kind in self.twins.values() for asset in kind.machines.assets}
         self._calls: deque[Callable[[Work], None]] = deque()
+        self._handing_over = threading.Lock()
         self._stopping = False
         self._written = -1  # position of the newest checkpoint
         self._checkpoint_due = self._watch_due = 0
@@ -158,11 +160,16 @@ class Engine:
         if not (work.entries or work.messages or work.receipts or work.checkpoint or work.cursor is not None):
             return
         tries = 0
-        while not self.journal.submit(work):  # no room: the disk is slow or full; the inbox fills meanwhile
+        while not self.hand_over(work):  # no room: the disk is slow or full; the inbox fills meanwhile
             self.moved = self.clock.monotonic()
             tries += self._stopping
             if tries > LAST_TRIES:  # what is given up has been acknowledged to nobody
                 raise JournalError("the gateway stops, and the disk takes nothing: what was not committed comes again")
+
+    def hand_over(self, work: Work) -> bool:
+        """Submit `work`; False if there is no room now. Works without entries may come from any thread."""
+        with self._handing_over:
+            return self.journal.submit(work)
 
     # ------------------------------------------------------------------ arrivals and observations
 
@@ -280,11 +287,11 @@ class Engine:
             work.messages += streams.flush(lane, synced)
         work.cursor = self.cursor = self.position
 
-    def send_states(self, work: Work) -> None:
-        """Snapshots of all twins go up."""
+    def send_states(self, work: Work, assets: Collection[str] | None = None) -> None:
+        """Snapshots of these twins, or of all, go up."""
         lane, utc, synced = self.lane(), self.clock.utc(), self.clock_synced()
         for streams in self.streams.values():
-            work.messages += streams.states(lane, utc, synced)
+            work.messages += streams.states(lane, utc, synced, assets)
 
     def checkpoint(self, work: Work) -> None:
         """A restart goes on from here. Blocks and summaries up to here go with it, so that none is made twice."""

@@ -11,7 +11,7 @@ get its prognoses, under its id.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,8 +41,11 @@ class Resumed:
     anew: bool = False
 
 
-def resume(engine: Engine, recovered: Recovered) -> Resumed:
-    """Put `engine`, made anew, where the gateway left off; before anything is submitted to the journal."""
+def resume(engine: Engine, recovered: Recovered, progress: Callable[[int], None] = lambda _: None) -> Resumed:
+    """Put `engine`, made anew, where the gateway left off; before anything is submitted to the journal.
+
+    `progress` is told now and then how many entries have been replayed.
+    """
     resumed = Resumed(anew=recovered.checkpoint is None)
     parts = {} if recovered.checkpoint is None else recovered.checkpoint.parts
     engine.position, engine.cursor = recovered.next_position - 1, recovered.cursor
@@ -64,6 +67,8 @@ def resume(engine: Engine, recovered: Recovered) -> Resumed:
         engine.watch.restore(json.loads(parts["watch"]))
     for entry in recovered.entries:
         resumed.entries += 1
+        if resumed.entries % 1000 == 0:
+            progress(resumed.entries)
         resumed.observations += _replay(engine, entry, translations, in_blocks=entry.position > recovered.cursor)
     for name, taken in resumed.taken_over.items():
         if taken.anew:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -26,12 +26,13 @@ _RECENT = 16 << 20  # bytes of waveforms that may not be committed yet, and are 
 
 @dataclass(frozen=True)
 class StreamSettings:
-    """`largest`: bytes of one message's body that the broker takes."""
+    """`largest`: bytes of a block, packed; `packet`: of a whole packet, for parts of waveforms."""
 
     blocks: BlockSettings = field(default_factory=BlockSettings)
     summary: SummarySettings = field(default_factory=SummarySettings)
     raw: RawSettings = field(default_factory=RawSettings)
-    largest: int = 1 << 20
+    largest: int = 126 << 10
+    packet: int = 128 << 10
 
 
 class Streams:
@@ -76,7 +77,7 @@ class Streams:
             advanced.numbers,
             advanced.outputs,
             model_id=self._twins.model_id,
-            largest=self._settings.largest,
+            largest=self._settings.packet,
             clock_synced=clock_synced,
         )
 
@@ -118,10 +119,12 @@ class Streams:
         rows = self._summary.take(utc)
         return [] if rows is None else self._messages(rows, lane, utc, clock_synced)
 
-    def states(self, lane: Lane, utc: int, clock_synced: bool) -> list[Outgoing]:
-        """The states of all twins that have seen something."""
+    def states(self, lane: Lane, utc: int, clock_synced: bool, assets: Collection[str] | None = None) -> list[Outgoing]:
+        """The states of these twins, or of all, that have seen something."""
         fleet = self._twins.fleet
         rows = np.flatnonzero(fleet.number)
+        if assets is not None:
+            rows = np.array([row for row in rows.tolist() if self._assets[row] in assets], np.int64)
         if not len(rows):
             return []
         keys = Keys.of(self._assets, rows, self._term[rows], fleet.number[rows], fleet.time[rows])
