@@ -38,6 +38,10 @@ class Machines:
 
 def read_machines(path: Path, contracts: Mapping[str, Contract]) -> dict[str, Machines]:
     """Class → its machines, for each class of `contracts`; `ConfigError` names file, line and way out."""
+    for name, contract in contracts.items():
+        if contract.asset_class != name:
+            own = contract.asset_class
+            raise ConfigError(f"bundles.{name} is of class '{own}': write {own} = … under [bundles]")
     try:
         lines = read_lines(path)
         rows = _rows(path, lines, contracts)

@@ -67,6 +67,11 @@ def test_what_is_wrong_is_named_with_its_line(read, text, message):
         read(text)
 
 
+def test_a_bundle_under_the_name_of_another_class_is_refused(contracts, tmp_path):
+    with pytest.raises(ConfigError, match=r"bundles\.pump is of class 'tiny': write tiny = … under"):
+        read_machines(tmp_path / "machines.csv", {"pump": contracts["tiny"]})
+
+
 def test_a_missing_file_is_named(contracts, tmp_path):
     with pytest.raises(ConfigError, match=r"nowhere\.csv cannot be read"):
         read_machines(tmp_path / "nowhere.csv", contracts)
