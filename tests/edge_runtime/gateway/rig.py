@@ -1,4 +1,4 @@
-"""A small plant for tests of the gateway: a clock to turn, a source that sends again, a hub that keeps what it gets."""
+"""A small rig for tests of the gateway: a clock to turn, a source that sends again, a hub that keeps what it gets."""
 
 import json
 from collections import Counter
@@ -151,7 +151,7 @@ def twins_of(folder, assets, clock, **options):
     return Twins(bundle, machines, clock, 60 * SECOND, **options)
 
 
-class Plant:
+class Rig:
     """An engine with a real journal in `folder`; `source` and `hub` survive when it is `killed`."""
 
     def __init__(

@@ -6,7 +6,7 @@ import pytest
 from edge_runtime.contract.message import Lane
 from edge_runtime.gateway import engine as engine_module
 from edge_runtime.journal.work import Work
-from tests.edge_runtime.gateway.rig import MINUTE, SECOND, START, Plant, TurnedClock
+from tests.edge_runtime.gateway.rig import MINUTE, SECOND, START, Rig, TurnedClock
 from tests.edge_runtime.tiny import tiny_bundle
 
 ASSETS = ("a", "b", "c")
@@ -20,7 +20,7 @@ def bundle(tmp_path):
 
 @pytest.fixture
 def plant(tmp_path, bundle):
-    made = Plant(tmp_path / "data", {"tiny": (bundle, ASSETS)}, TurnedClock())
+    made = Rig(tmp_path / "data", {"tiny": (bundle, ASSETS)}, TurnedClock())
     yield made
     made.close()
 
@@ -29,7 +29,7 @@ def plant(tmp_path, bundle):
 def cycles(tmp_path):
     """Each message is an observation."""
     folder = tiny_bundle(tmp_path / "cycles", time=CYCLES)
-    made = Plant(tmp_path / "data", {"tiny": (folder, ASSETS)}, TurnedClock())
+    made = Rig(tmp_path / "data", {"tiny": (folder, ASSETS)}, TurnedClock())
     yield made
     made.close()
 

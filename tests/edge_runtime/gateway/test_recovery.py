@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.gateway.recovery import Resumed
-from tests.edge_runtime.gateway.rig import MINUTE, SECOND, Plant, TurnedClock
+from tests.edge_runtime.gateway.rig import MINUTE, SECOND, Rig, TurnedClock
 from tests.edge_runtime.tiny import tiny_bundle
 
 ASSETS = ("a", "b", "c")
@@ -38,7 +38,7 @@ def live(folder, bundle, steps, *, kills):
     """Run through `steps`; the plant at the end. Killed or not, the same is sent."""
     folder.mkdir()
     clock = TurnedClock()
-    plant = Plant(folder, {"tiny": (bundle, ASSETS)}, clock)
+    plant = Rig(folder, {"tiny": (bundle, ASSETS)}, clock)
     killed = 0
     for number, (what, *how) in enumerate(steps):
         clock.turn(0.5)
@@ -56,7 +56,7 @@ def live(folder, bundle, steps, *, kills):
         elif kills:
             plant.kill(committed=how[0])
             killed += 1
-            plant = Plant(folder, {"tiny": (bundle, ASSETS)}, clock, plant.source, plant.hub)
+            plant = Rig(folder, {"tiny": (bundle, ASSETS)}, clock, plant.source, plant.hub)
     for _ in range(20):
         plant.step()
         clock.turn(30)
@@ -106,7 +106,7 @@ def _summed(hub):
 
 def test_a_restart_in_order_goes_on_where_it_was(tmp_path, bundle):
     clock = TurnedClock()
-    plant = Plant(tmp_path / "data", {"tiny": (bundle, ASSETS)}, clock)
+    plant = Rig(tmp_path / "data", {"tiny": (bundle, ASSETS)}, clock)
     for _ in range(4):
         for asset in ASSETS:
             plant.source.send(asset, clock.utc(), {"flow": 1.0, "speed": 2.0})
@@ -114,7 +114,7 @@ def test_a_restart_in_order_goes_on_where_it_was(tmp_path, bundle):
         clock.turn(60)
     plant.step()
     plant.finish()
-    again = Plant(tmp_path / "data", {"tiny": (bundle, ASSETS)}, clock, plant.source, plant.hub)
+    again = Rig(tmp_path / "data", {"tiny": (bundle, ASSETS)}, clock, plant.source, plant.hub)
     assert again.resumed == Resumed(entries=0, observations=0)
     for name in ("state", "time", "number"):
         assert getattr(again.engine.twins["tiny"].fleet, name).tolist() == getattr(plant.fleet(), name).tolist()
@@ -124,13 +124,13 @@ def test_a_restart_in_order_goes_on_where_it_was(tmp_path, bundle):
 def test_machines_may_come_and_go_while_the_gateway_is_down(tmp_path):
     bundle = tiny_bundle(tmp_path / "bundle", time=KINDS["cycles"])
     clock = TurnedClock()
-    plant = Plant(tmp_path / "data", {"tiny": (bundle, ("a", "b", "c"))}, clock)
+    plant = Rig(tmp_path / "data", {"tiny": (bundle, ("a", "b", "c"))}, clock)
     for time, assets in ((1, "abc"), (2, "bc"), (3, "c")):
         for asset in assets:
             plant.source.send(asset, time * SECOND, {"flow": ord(asset), "speed": 0.0})
         plant.step()
     plant.kill(committed=True)
-    again = Plant(tmp_path / "data", {"tiny": (bundle, ("new", "c", "a"))}, clock, plant.source, plant.hub)
+    again = Rig(tmp_path / "data", {"tiny": (bundle, ("new", "c", "a"))}, clock, plant.source, plant.hub)
     assert again.resumed.observations == 4, "those of b are left out"
     assert again.fleet().number.tolist() == [0, 3, 1]
     assert again.fleet().time.tolist() == [0, 3 * SECOND, SECOND]
@@ -140,7 +140,7 @@ def test_machines_may_come_and_go_while_the_gateway_is_down(tmp_path):
     again.step()
     assert [(a["asset"], a["state"], a["number"]) for a in again.hub.alarms][-1] == ("c", "changed", 4)
     again.kill(committed=True)
-    third = Plant(tmp_path / "data", {"tiny": (bundle, ("new", "c", "a"))}, clock, again.source, again.hub)
+    third = Rig(tmp_path / "data", {"tiny": (bundle, ("new", "c", "a"))}, clock, again.source, again.hub)
     assert third.fleet().number.tolist() == [0, 4, 1]
     third.clock.turn(3)
     third.step()
@@ -152,11 +152,11 @@ def test_entries_of_a_class_that_is_gone_are_passed_over(tmp_path, bundle):
     other = tiny_bundle(tmp_path / "other", asset_class="other")
     clock = TurnedClock()
     both = {"tiny": (bundle, ASSETS), "other": (other, ("x",))}
-    plant = Plant(tmp_path / "data", both, clock)
+    plant = Rig(tmp_path / "data", both, clock)
     plant.source.send("x", clock.utc(), {"flow": 1.0, "speed": 2.0})
     plant.source.send("a", clock.utc(), {"flow": 1.0, "speed": 2.0})
     plant.kill(committed=True)
-    again = Plant(tmp_path / "data", {"tiny": both["tiny"]}, clock, plant.source, plant.hub)
+    again = Rig(tmp_path / "data", {"tiny": both["tiny"]}, clock, plant.source, plant.hub)
     again.step()
     assert again.engine.twins.keys() == {"tiny"}
     again.close()
@@ -165,7 +165,7 @@ def test_entries_of_a_class_that_is_gone_are_passed_over(tmp_path, bundle):
 def test_states_are_those_of_one_run_to_the_bit(tmp_path, bundle):
     """The same batches once more, in a new process' memory: not only close."""
     clock, random = TurnedClock(), np.random.default_rng(4)
-    plant = Plant(tmp_path / "data", {"tiny": (bundle, ASSETS)}, clock, checkpoint_every=1e6)
+    plant = Rig(tmp_path / "data", {"tiny": (bundle, ASSETS)}, clock, checkpoint_every=1e6)
     for _ in range(30):
         for asset in ASSETS:
             plant.source.send(asset, clock.utc(), {"flow": random.normal(), "speed": random.normal()})
@@ -173,7 +173,7 @@ def test_states_are_those_of_one_run_to_the_bit(tmp_path, bundle):
         clock.turn(MINUTE / SECOND)
     plant.step()
     plant.kill(committed=True)
-    again = Plant(tmp_path / "data", {"tiny": (bundle, ASSETS)}, clock, plant.source, plant.hub)
+    again = Rig(tmp_path / "data", {"tiny": (bundle, ASSETS)}, clock, plant.source, plant.hub)
     assert again.resumed.observations >= 28 * 3
     assert again.fleet().state.tobytes() == plant.fleet().state.tobytes()
     again.close()

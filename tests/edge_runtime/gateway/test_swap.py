@@ -7,7 +7,7 @@ import pytest
 from edge_runtime.errors import BundleError
 from edge_runtime.gateway.swap import Swapper, model_of
 from tests.edge_runtime.broker import until
-from tests.edge_runtime.gateway.rig import SECOND, Plant, TurnedClock, twins_of
+from tests.edge_runtime.gateway.rig import SECOND, Rig, TurnedClock, twins_of
 from tests.edge_runtime.tiny import tiny_bundle, tiny_contract
 
 ASSETS = ("a", "b", "c")
@@ -27,7 +27,7 @@ class Running:
     def __init__(self, tmp_path, **options):
         self.folder = tmp_path / "bundle"
         tiny_bundle(self.folder, time=CYCLES)
-        self.plant = Plant(tmp_path / "data", {"tiny": (self.folder, ASSETS)}, TurnedClock(), **options)
+        self.plant = Rig(tmp_path / "data", {"tiny": (self.folder, ASSETS)}, TurnedClock(), **options)
         self.reports = []
         self.swapper = Swapper(
             self.plant.engine,
@@ -176,7 +176,7 @@ def test_a_restart_after_a_swap_goes_on_with_the_new_model(running):
     model, state = running.twins.model_id, running.twins.fleet.state.copy()
     running.stop()
     plant = running.plant
-    again = Plant(plant.folder, {"tiny": (running.folder, ASSETS)}, plant.clock, plant.source, plant.hub)
+    again = Rig(plant.folder, {"tiny": (running.folder, ASSETS)}, plant.clock, plant.source, plant.hub)
     assert again.resumed.taken_over == {}
     assert again.engine.twins["tiny"].model_id == model
     assert again.fleet().state.tobytes() == state.tobytes()
@@ -195,7 +195,7 @@ def test_a_bundle_exchanged_while_the_gateway_was_killed(running):
     plant.kill(committed=True)
     old = model_of(running.folder)
     tiny_bundle(running.folder, time=CYCLES, state=state_with(peak="new"))
-    again = Plant(plant.folder, {"tiny": (running.folder, ASSETS)}, plant.clock, plant.source, plant.hub)
+    again = Rig(plant.folder, {"tiny": (running.folder, ASSETS)}, plant.clock, plant.source, plant.hub)
     assert again.resumed.taken_over["tiny"].anew == ("peak",)
     assert again.fleet().number.tolist() == [7] * 3
     assert again.fleet().state[:, :2].tobytes() == plant.fleet().state[:, :2].tobytes()
@@ -217,7 +217,7 @@ def test_new_channels_and_windows_take_over_what_they_share(tmp_path):
     seconds = {"unit": "s", "interval": 60, "tick": 600, "max_gap": 180}
     folder = tiny_bundle(tmp_path / "assembling", time=seconds)
     clock = TurnedClock()
-    plant = Plant(tmp_path / "second", {"tiny": (folder, ASSETS)}, clock)
+    plant = Rig(tmp_path / "second", {"tiny": (folder, ASSETS)}, clock)
     start = clock.utc()
     for minute in range(3):
         plant.source.send("a", start + minute * 60 * SECOND + 1, {"flow": 1.0 + minute, "speed": 100.0})
