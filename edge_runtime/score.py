@@ -18,13 +18,12 @@ import numpy as np
 
 from edge_runtime.arrays import F32, I64, Array, Bool
 from edge_runtime.bundle import Bundle
-from edge_runtime.contract.event import Event
 from edge_runtime.contract.names import is_identifier
 from edge_runtime.errors import DataError
 from edge_runtime.fleet import Fleet
 from edge_runtime.replay import Series, replay
 from edge_runtime.settings import read_settings
-from edge_runtime.table import BLOCK, Findings, read_rows
+from edge_runtime.table import BLOCK, Findings, new_lives, read_rows
 from edge_runtime.timestamps import NANOS
 
 PROGNOSIS = (
@@ -132,20 +131,9 @@ def _read(bundle: Bundle, source: Path, findings: Findings, scratch: Path) -> _T
     code, time, timed, event, age, life = (np.concatenate(part) for part in zip(*parts, strict=True))
     named = np.array([is_identifier(name) for name in codes])[code]
     if not findings.has_event:
-        event = _new_lives(code, time, life, timed & named)
+        event = new_lives(code, time, life, timed & named)
     stored = np.memmap(scratch / "readings", np.float32, "r", shape=(len(code), len(bundle.contract.channels)))
     return _Table(list(codes), code, time, timed, named, event, age, stored)
-
-
-def _new_lives(code: I64, time: I64, life: F32, usable: Bool) -> F32:
-    """Events for a table that has a column `life` only: a change of it, in the order of time, begins a new life."""
-    order = np.lexsort((time, code))
-    order = order[usable[order]]
-    before, after = order[:-1], order[1:]
-    changed = (code[before] == code[after]) & (life[before] != life[after]) & ~np.isnan(life[before] + life[after])
-    event = np.zeros(len(code), np.float32)
-    event[after[changed]] = Event.NEW_LIFE
-    return event
 
 
 def _advance(fleet: Fleet, table: _Table, order: I64, out: Array) -> None:

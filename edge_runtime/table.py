@@ -12,18 +12,46 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from edge_runtime.arrays import F32, F64, I64, Array, Bool
+from edge_runtime.contract.event import Event
 from edge_runtime.errors import DataError
-from edge_runtime.manifest import Contract
 from edge_runtime.timestamps import format_times, from_numbers, parse_times
 
 BLOCK = 4096  # rows
 OPTIONAL = ("event", "age", "life")
 _NOTHING = {"", "nan", "na", "n/a", "null", "none", "-"}  # spellings of "not received"
+
+
+class _Channel(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def range(self) -> tuple[float, float]: ...
+
+
+class _Time(Protocol):
+    @property
+    def unit(self) -> str: ...
+
+
+class _Life(Protocol):
+    @property
+    def age(self) -> str: ...
+
+
+class Layout(Protocol):
+    """What a table must have; a bundle's contract is one."""
+
+    @property
+    def channels(self) -> Sequence[_Channel]: ...
+    @property
+    def time(self) -> _Time: ...
+    @property
+    def life(self) -> _Life: ...
 
 
 @dataclass(frozen=True)
@@ -54,7 +82,7 @@ class Findings:
     has_event: bool = False
 
 
-def read_rows(path: Path, contract: Contract, findings: Findings) -> Iterator[Rows]:
+def read_rows(path: Path, contract: Layout, findings: Findings) -> Iterator[Rows]:
     """The rows of the table at `path`, block by block; `findings` grows along."""
     batches = _parquet(path) if _is_parquet(path) else _csv(path, findings)
     names = next(batches)
@@ -68,7 +96,26 @@ def read_rows(path: Path, contract: Contract, findings: Findings) -> Iterator[Ro
         raise DataError(f"{path} has a header but no rows: there is nothing to score")
 
 
-def _check_columns(path: Path, names: list[str], contract: Contract, findings: Findings) -> None:
+def column_names(path: Path) -> list[str]:
+    """The names of the columns, as they stand; `DataError` if the file is no table."""
+    return list(next(_parquet(path) if _is_parquet(path) else _csv(path, Findings())))
+
+
+def new_lives(code: I64, time: I64, life: F32, usable: Bool) -> F32:
+    """Events for a table that has a column `life` only: a change of it, in the order of time, begins a new life.
+
+    `code` tells the machines apart; all have one entry a row.
+    """
+    order = np.lexsort((time, code))
+    order = order[usable[order]]
+    before, after = order[:-1], order[1:]
+    changed = (code[before] == code[after]) & (life[before] != life[after]) & ~np.isnan(life[before] + life[after])
+    event = np.zeros(len(code), np.float32)
+    event[after[changed]] = Event.NEW_LIFE
+    return event
+
+
+def _check_columns(path: Path, names: list[str], contract: Layout, findings: Findings) -> None:
     twice = [name for name, n in Counter(names).items() if n > 1]
     if twice:
         raise DataError(f"{path}: column '{twice[0]}' stands there twice: remove or rename one")
@@ -87,7 +134,7 @@ def _check_columns(path: Path, names: list[str], contract: Contract, findings: F
         )
 
 
-def _rows(columns: Mapping[str, Any], contract: Contract, findings: Findings) -> Rows:
+def _rows(columns: Mapping[str, Any], contract: Layout, findings: Findings) -> Rows:
     when, time, usable = _times(columns["time"], contract.time.unit)
     readings = np.empty((len(when), len(contract.channels)), np.float32)
     for i, channel in enumerate(contract.channels):
