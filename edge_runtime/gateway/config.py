@@ -7,6 +7,7 @@ without OPC UA never imports it.
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -53,17 +54,28 @@ class GatewaySettings:
 
 @dataclass(frozen=True)
 class AllowedCommand:
-    """One channel that the centre may write, within these limits."""
+    """One channel that the centre may write, within these limits, through `source` (None: there is but one).
+
+    What is read back may differ by `tolerance` (None: half a percent of the range).
+    """
 
     asset: Annotated[str, identifier]
     channel: str
     low: float
     high: float
     per_minute: Annotated[float, Between(0, 600)] = 1.0
+    source: str | None = None
+    tolerance: Annotated[float, Between(0)] | None = None
 
     def __post_init__(self) -> None:
-        if self.low > self.high:
-            raise ValueError(f"low = {self.low:g} is above high = {self.high:g}: exchange them")
+        if not -math.inf < self.low <= self.high < math.inf:
+            raise ValueError(
+                f"low = {self.low:g}, high = {self.high:g}: expected two finite numbers, the lower one first"
+            )
+
+    @property
+    def largest_difference(self) -> float:
+        return 0.005 * (self.high - self.low) if self.tolerance is None else self.tolerance
 
 
 @dataclass(frozen=True)
