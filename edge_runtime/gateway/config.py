@@ -68,10 +68,10 @@ class AllowedCommand:
     tolerance: Annotated[float, Between(0)] | None = None
 
     def __post_init__(self) -> None:
-        if not -math.inf < self.low <= self.high < math.inf:
-            raise ValueError(
-                f"low = {self.low:g}, high = {self.high:g}: expected two finite numbers, the lower one first"
-            )
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+            raise ValueError(f"low = {self.low:g}, high = {self.high:g}: expected two finite numbers")
+        if self.low > self.high:
+            raise ValueError(f"low = {self.low:g} is above high = {self.high:g}: exchange them")
 
     @property
     def largest_difference(self) -> float:
