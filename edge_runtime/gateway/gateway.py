@@ -29,6 +29,7 @@ from edge_runtime.gateway.http import StatusServer
 from edge_runtime.gateway.inbox import GatewayInbox
 from edge_runtime.gateway.machines import Machines, read_machines
 from edge_runtime.gateway.recovery import Resumed, resume
+from edge_runtime.gateway.signals import Signals
 from edge_runtime.gateway.sources import make_source
 from edge_runtime.gateway.status import GatewayStatus
 from edge_runtime.gateway.streams import Streams, StreamSettings
@@ -46,7 +47,7 @@ from edge_runtime.upstream.link import Link
 
 JOURNAL, DEAD_LETTERS, COMMANDS = "journal.db", "dead-letters.db", "commands.db"
 LOOK_AT_BUNDLES = 10.0  # seconds
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+ENDS = {signal.SIGTERM, signal.SIGINT}
 
 log = logging.getLogger(__name__)
 
@@ -344,27 +345,24 @@ class Gateway:
 
 def run(config: GatewayConfig) -> None:
     """Run the gateway until SIGTERM or SIGINT; SIGHUP has it look for other bundles. Raises what made it fail."""
-    # Blocked here and so in all threads, and taken one by one below: nothing is interrupted in the middle.
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    notifier = Notifier()
-    gateway = Gateway(config)
-    gateway.start(lambda _: _ask_for_time(notifier))
-    notifier.ready("running")
-    patience = min(1.0, (notifier.watchdog or 2.0) / 2)
-    try:
-        while not gateway.wait(0):
-            if gateway.idle <= config.http.stalled_after:
-                notifier.alive()
-            came = signal.sigtimedwait(SIGNALS, patience)
-            if came is None:
-                continue
-            if came.si_signo != signal.SIGHUP:
-                break
-            log.info("looking for other bundles")
-            gateway.swap()
-    finally:
-        notifier.stopping()
-        gateway.stop()
+    notifier, gateway = Notifier(), Gateway(config)
+    with Signals((*ENDS, signal.SIGHUP)) as signals:
+        gateway.start(lambda _: _ask_for_time(notifier))
+        notifier.ready("running")
+        patience = min(1.0, (notifier.watchdog or 2.0) / 2)
+        try:
+            while not gateway.wait(0):
+                if gateway.idle <= config.http.stalled_after:
+                    notifier.alive()
+                came = signals.wait(patience)
+                if came & ENDS:
+                    break
+                if came:
+                    log.info("looking for other bundles")
+                    gateway.swap()
+        finally:
+            notifier.stopping()
+            gateway.stop()
     if gateway.failure is not None:
         raise gateway.failure
 
