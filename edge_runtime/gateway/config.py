@@ -243,6 +243,12 @@ def _check_together(sections: Mapping[str, Any], sources: list[SourceConfig], pr
     for name, count in Counter(source.name for source in sources).items():
         if count > 1:
             problems.append(f"source '{name}' is there {count} times: give each [[source]] a name of its own")
+    commands, names = sections["commands"], [source.name for source in sources]
+    for i, allowed in enumerate(commands.allow if commands is not None else ()):
+        if allowed.source is not None and allowed.source not in names:
+            problems.append(
+                f"commands.allow[{i}].source: there is no source '{allowed.source}': {suggest(allowed.source, names)}"
+            )
 
 
 def _error(path: Path, problems: list[str]) -> ConfigError:

@@ -31,17 +31,18 @@ class Gap(NamedTuple):
 
 def feeds(sources: Sequence[SourceConfig]) -> list[Feed]:
     """What each source was told to read."""
-    return [Feed(source.name, *told) for source in sources for told in _told(source.settings)]
+    return [Feed(source.name, *told) for source in sources for told in _told(source.type, source.settings)]
 
 
-def _told(settings: Any) -> Iterator[tuple[str | None, str | None]]:
-    """Each source that names its channels has `values`, some `waveforms`; MQTT has topics, whose messages name them."""
-    listed = [*getattr(settings, "values", ()), *getattr(settings, "waveforms", ())]
-    for item in listed:
-        yield item.asset, item.channel
-    for topic in getattr(settings, "topics", ()):
-        yield topic.asset, topic.channel
-    if not listed and not hasattr(settings, "topics"):
+def _told(kind: str, settings: Any) -> Iterator[tuple[str | None, str | None]]:
+    """Machine and channel; None: as its messages, or its file, name them."""
+    if kind in ("opcua", "modbus"):
+        for item in (*settings.values, *getattr(settings, "waveforms", ())):
+            yield item.asset, item.channel
+    elif kind == "mqtt":
+        for topic in settings.topics:
+            yield topic.asset, topic.channel
+    else:
         yield None, None
 
 

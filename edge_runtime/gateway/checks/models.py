@@ -61,6 +61,10 @@ def _mapping(config: GatewayConfig, bundles: dict[str, Bundle], machines: dict[s
     told = feeds(config.sources)
     for problem in strangers(contracts, machines, told):
         yield Line("mapping", "reads what is not there", "FAIL", problem)
+    known = {asset for listed in machines.values() for asset in listed.assets}
+    for allowed in config.commands.allow:
+        if allowed.asset not in known:
+            yield Line("commands", "allow", "FAIL", f"machine '{allowed.asset}' is not in {config.gateway.machines}")
     missing = gaps(contracts, machines, told)
     for gap in missing:
         of = ", ".join(gap.assets[:NAMED])

@@ -206,6 +206,8 @@ def test_commands_need_a_key_that_is_one(find, tmp_path):
     assert find(GATEWAY + MQTT + commands)["commands", "stop_file"].result == "warn"
     (tmp_path / "centre.pem").unlink()
     assert "No such file" in failures(find(GATEWAY + MQTT + commands))["commands", "public_key"]
+    allow = 'allow = [{{ asset = "p-9", channel = "speed", low = 0, high = 1 }}]\n'
+    assert "machine 'p-9' is not in" in failures(find(GATEWAY + MQTT + commands + allow))["commands", "allow"]
 
 
 def test_what_is_insecure_is_told(find):

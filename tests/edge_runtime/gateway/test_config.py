@@ -135,6 +135,10 @@ topic = "x"
             GATEWAY + '[commands]\nallow = [{{asset = "a", channel = "c", low = 2, high = 1}}]',
             r"commands.allow\[0\]: low = 2 is above high = 1",
         ),
+        (
+            GATEWAY + MQTT + '[commands]\nallow = [{{asset="a", channel="c", low=1, high=2, source="plnt"}}]',
+            r"commands.allow\[0\].source: there is no source 'plnt': did you mean 'plant'",
+        ),
         (GATEWAY + "[log]\nlevel = 3", "log.level: expected one of 'debug', 'info', 'warning', 'error', got 3"),
         ("[gateway", "gateway.toml is not TOML: Expected"),
         ("x = " + "9" * 5000, "gateway.toml"),
