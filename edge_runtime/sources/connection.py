@@ -44,7 +44,8 @@ class Connection:
     """Connects, subscribes, reconnects for ever, and gives what comes to `on_message`, in its own thread.
 
     `subscriptions`: (filter, QoS). `on_round` is called after each round of work and says whether we are behind.
-    `will` is asked for the last will before each attempt. `on_connected(session_present)` follows each success.
+    `will` is asked for the last will before each attempt, `farewell` for what to publish instead before an orderly end.
+    `on_connected(session_present)` follows each success.
     `clean`: the broker shall know nothing of us, and forget us at the end.
     """
 
@@ -59,6 +60,7 @@ class Connection:
         on_round: Callable[[], bool] = lambda: False,
         on_connected: Callable[[bool], None] = lambda _: None,
         will: Callable[[], Will] | None = None,
+        farewell: Callable[[], Will] | None = None,
         clean: bool = False,
     ) -> None:
         self.settings, self.client_id = settings, client_id
@@ -69,6 +71,7 @@ class Connection:
         self.counts: Counter[str] = Counter()
         self._subscriptions, self._on_message, self._clock = tuple(subscriptions), on_message, clock
         self._on_round, self._on_connected, self._will, self._clean = on_round, on_connected, will, clean
+        self._farewell = farewell
         self._receipts = Receipts()
         self._committed: deque[Sequence[Receipt]] = deque()
         self._client: WireClient | None = None
@@ -278,6 +281,8 @@ class Connection:
 
     def _say_goodbye(self, client: WireClient) -> None:
         """The broker keeps the session, unless `clean`."""
+        if self._farewell is not None and self.connected:
+            client.publish(*self._farewell())
         client.disconnect()
         client.loop_write()
 

@@ -64,14 +64,33 @@ class MqttCommand:
         return tuple(Template(text) for text in (self.read_back, self.response_topic) if text is not None)
 
 
+class ReadBack:
+    """Waits for a value in one thread, which others bring: the first that agrees with `wanted`, or else the last."""
+
+    def __init__(self, wanted: float, any_will_do: bool = False) -> None:
+        self.wanted, self.any_will_do = wanted, any_will_do
+        self.seen: float | None = None
+        self._done = threading.Event()
+
+    def take(self, value: Any) -> None:
+        if type(value) in (int, float):
+            self.seen = float(value)
+            if self.any_will_do or math.isclose(self.seen, self.wanted, rel_tol=1e-6, abs_tol=1e-9):
+                self._done.set()
+
+    def wait(self, seconds: float) -> float | None:
+        """None if nothing came."""
+        self._done.wait(seconds)
+        return self.seen
+
+
 class _Waiter:
-    """Waits for one value, in another thread than those that bring it."""
+    """Picks what is read back out of all messages."""
 
     def __init__(self, command: MqttCommand, asset: str, channel: str, value: float) -> None:
-        self.command, self.asset, self.channel, self.value = command, asset, channel, value
+        self.command, self.asset, self.channel = command, asset, channel
         self.correlation = os.urandom(16)
-        self.seen: float | None = None
-        self.agreed = threading.Event()
+        self.read_back = ReadBack(value, any_will_do=command.response_topic is not None)
         self._topic = (
             command.response_topic.encode()
             if command.response_topic is not None
@@ -82,17 +101,9 @@ class _Waiter:
 
     def see(self, topic: bytes, properties: bytes, payload: bytes, arrival: Arrival | None) -> None:
         if self._topic is None:
-            self._take(arrival.values.get(self.channel) if arrival and arrival.asset == self.asset else None)
+            self.read_back.take(arrival.values.get(self.channel) if arrival and arrival.asset == self.asset else None)
         elif topic == self._topic and (self.command.response_topic is None or self._is_ours(properties)):
-            self._take(_value_in(payload, self.command.value_key))
-
-    def _take(self, value: Any) -> None:
-        if type(value) not in (int, float):
-            return
-        self.seen = float(value)
-        agrees = math.isclose(self.seen, self.value, rel_tol=1e-6, abs_tol=1e-9)
-        if agrees or self.command.response_topic is not None:
-            self.agreed.set()
+            self.read_back.take(_value_in(payload, self.command.value_key))
 
     def _is_ours(self, properties: bytes) -> bool:
         found = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
@@ -118,13 +129,13 @@ def write_setpoint(reader: Reader, command: MqttCommand, asset: str, channel: st
     try:
         if not reader.connection.publish(topic, payload, qos=1, properties=properties):
             raise CommandError(f"{asset} {channel} is not written: {reader.connection.detail}")
-        waiter.agreed.wait(command.timeout)
+        seen = waiter.read_back.wait(command.timeout)
     finally:
         reader.listeners.remove(waiter.see)
-    if waiter.seen is None:
+    if seen is None:
         where = command.response_topic or command.read_back or "its readings"
         raise CommandError(f"{asset} {channel} = {value:g} was sent to {topic}; nothing came back on {where}")
-    return waiter.seen
+    return seen
 
 
 def _value_in(payload: bytes, key: str) -> Any:
