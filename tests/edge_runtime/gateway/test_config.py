@@ -192,8 +192,9 @@ _scalar = (
 _value = st.recursive(
     _scalar,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_KEYS) | st.text(max_size=4), inner),
-    max_leaves=8,
+    max_leaves=4,
 )
+_table = st.dictionaries(st.sampled_from(_KEYS), _value, max_size=4)
 _file = st.dictionaries(
     st.sampled_from(_SECTIONS) | st.text(max_size=5),
     _value

@@ -175,6 +175,8 @@ def test_the_slow_are_cut_off_and_too_many_turned_away(gateway, monkeypatch):
     for connection in slow:
         assert connection.recv(100) == b""  # the server hangs up
         connection.close()
+    while gateway.server._server._open and time.monotonic() < until:
+        time.sleep(0.01)
     assert gateway.get("/healthz")[0] == 200
 
 
