@@ -66,6 +66,8 @@ class ModbusValue:
             raise ValueError(f"bit = {self.bit}: a {self.table} has no bits to choose from; leave bit out")
         if not is_bit and (self.type_ == "bool") != (self.bit is not None):
             raise ValueError('one bit of a register is type = "bool" together with bit = 0 … 15: write both or neither')
+        if self.channel == "event":
+            raise ValueError('channel = "event": a register that is polled would tell one event again and again')
         if self.scale == 0:
             raise ValueError("scale = 0 makes every value the same: write the factor from number to value")
         if self.address + self.count > 65536:

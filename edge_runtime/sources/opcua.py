@@ -153,11 +153,16 @@ class OpcuaSource:
                 await subscription.monitor(client, [i for i, m in enumerate(self._mapped) if m.node in self._refused])
 
     async def _refresh(self, client: Any, subscription: Subscription, before: int) -> None:
-        """Ask for values that have not been told of since `before`: they count at the server's present time."""
+        """Ask for values that have not been told of since `before`: they count at the server's present time.
+
+        An event is told once.
+        """
         quiet = [
             place
             for place, value in enumerate(self.settings.values)
-            if subscription.heard[place] < before and value.node not in subscription.refused
+            if subscription.heard[place] < before
+            and value.node not in subscription.refused
+            and value.channel != "event"
         ]
         if not quiet:
             return

@@ -15,26 +15,25 @@ _WHOLE = {"SByte": 8, "Byte": 8, "Int16": 16, "UInt16": 16, "Int32": 32, "UInt32
 async def write(client: Any, node: str, value: float) -> float:
     """The value read back after writing `value` in the node's own type; `OpcuaError` and asyncua's errors."""
     ua = load_ua()
-    before = await _read(client, node)
-    kind = before.VariantType
+    kind = await client.get_node(node).read_data_type_as_variant_type()
     asked = ua.WriteParameters()
     # The value alone: most servers refuse to be told a status or a time.
-    data = ua.DataValue(ua.Variant(_converted(value, kind.name), kind), None)
+    data = ua.DataValue(ua.Variant(_converted(node, value, kind.name), kind), None)
     asked.NodesToWrite = [_write_value(node, data)]
     (status,) = await client.uaclient.write(asked)
     if not status.is_good():
         raise OpcuaError(f"the server refuses to write {node} ({status_name(int(status.value))})")
-    return float((await _read(client, node)).Value)
+    return await _read(client, node)
 
 
-async def _read(client: Any, node: str) -> Any:
+async def _read(client: Any, node: str) -> float:
     (data,) = await read_nodes(client, [node])
     code = int(data.StatusCode.value) if data.StatusCode is not None else 0
     if code >> 30 >= 2:
         raise OpcuaError(f"{node} cannot be read back ({status_name(code)})")
     if data.Value is None or not isinstance(data.Value.Value, int | float):
         raise OpcuaError(f"{node} holds no number")
-    return data.Value
+    return float(data.Value.Value)
 
 
 def _write_value(node: str, data: Any) -> Any:
@@ -46,7 +45,9 @@ def _write_value(node: str, data: Any) -> Any:
     return wanted
 
 
-def _converted(value: float, kind: str) -> float | int | bool:
+def _converted(node: str, value: float, kind: str) -> float | int | bool:
+    if kind not in (*_WHOLE, "Boolean", "Float", "Double"):
+        raise OpcuaError(f"{node} holds no number but a {kind}")
     if not math.isfinite(value):
         raise OpcuaError(f"{value:g} is no set-point")
     if kind == "Boolean":

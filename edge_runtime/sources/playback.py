@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+
+from edge_runtime.clock import Clock
+from edge_runtime.contract.event import Event
+from edge_runtime.sources.recording import Block, Recording, Row
 
 NANOS = 1_000_000_000
 
 
-@dataclass(frozen=True)
-class Playback:
-    """`first`, `last`: nanos of the recording; `speed`: its seconds (or cycles) a second, 0 = without waiting.
-
-    `began`: monotonic nanos. `offset` is added to the times of the recording.
-    """
-
-    first: int
-    began: int
-    speed: float
-    offset: int = 0
-
-    def due(self, time: int) -> int:
-        """Monotonic nanos at which `time` of the recording is played."""
-        return self.began if self.speed == 0 else self.began + round((time - self.first) / self.speed)
-
-
 def as_now(first: int, last: int, speed: float, now: int) -> int:
-    """The offset that makes a playback begun at `now` (UTC nanos) seem live: intervals are kept, nothing is dated in
-    the future. At another speed than 1 the recording cannot be live throughout: faster, it ends now; slower, it begins.
+    """What to add to the times of a recording from `first` to `last`, so that playback begun at `now` seems live.
+
+    All in nanos. Intervals are kept and nothing is dated in the future, so at another speed than 1 it cannot be live
+    throughout: faster, it is at its end; slower, at its beginning.
 
     >>> as_now(first=0, last=100 * NANOS, speed=1, now=5000)
     5000
@@ -37,3 +26,27 @@ def as_now(first: int, last: int, speed: float, now: int) -> int:
         return now - first
     length = last - first
     return now + (round(length / speed) if speed else 0) - last
+
+
+def schedule(
+    recording: Recording, clock: Clock, speed: float, loop: bool = False, shift: bool = False
+) -> Iterator[tuple[int, Row | Block]]:
+    """When to play (monotonic nanos) and what, at the time it is to have.
+
+    `speed`: seconds (or cycles) of the recording a second; 0 = all at once. `loop`: again and again, one usual step
+    later each time; what follows is a new life of each machine. `shift`: see `as_now`.
+    """
+    offset = as_now(recording.first, recording.last, speed, clock.utc()) if shift else 0
+    began = clock.monotonic()
+    length = recording.last - recording.first + recording.step
+    turn = 0
+    while turn == 0 or loop:
+        anew = set(recording.assets) if turn else set()
+        for item in recording.play():
+            passed = item.time - recording.first + turn * length
+            if isinstance(item, Row) and item.asset in anew:
+                anew.remove(item.asset)
+                item.values["event"] = float(Event.NEW_LIFE)
+            due = began + (round(passed / speed) if speed else 0)
+            yield due, item._replace(time=item.time + offset + turn * length)
+        turn += 1

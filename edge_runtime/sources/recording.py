@@ -76,14 +76,20 @@ class _Layout:
 
 
 class Recording:
-    """`first` and `last` are times in nanos; `counts` says what of the files cannot be played."""
+    """`first` and `last` are times in nanos; `counts` says what of the files cannot be played.
+
+    `channels`: the columns; `extras`: which of event and age rows may have beside them.
+    """
 
     def __init__(self, path: Path, unit: str = "s", sides: Sequence[Side] = ()) -> None:
         """Reads it all; `DataError` says why it cannot be. `unit`: s or cycle."""
         self.path = path
         self.findings = Findings()
         self.counts: Counter[str] = Counter()
-        self.channels = tuple(name for name in column_names(path) if name not in _NAMES_OF_ROWS)
+        names = column_names(path)
+        self.channels = tuple(name for name in names if name not in _NAMES_OF_ROWS)
+        events = ("event",) if {"event", "life"} & set(names) else ()
+        self.extras = (*events, *(("age",) if "age" in names else ()))
         self._read_table(unit)
         self._waveforms = [_Waveforms(side, unit, self.counts) for side in sides]
         self.assets = tuple(dict.fromkeys(self._names[code] for code in self._code[self._order].tolist()))

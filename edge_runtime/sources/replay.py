@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,11 +22,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from edge_runtime.clock import Clock
-from edge_runtime.contract.event import Event
 from edge_runtime.decode import Between, Example
 from edge_runtime.errors import CommandError, EdgeError
 from edge_runtime.sources.backoff import FIRST, MOST, Backoff, Uniform
-from edge_runtime.sources.playback import Playback, as_now
+from edge_runtime.sources.playback import schedule
 from edge_runtime.sources.recording import Block, Recording, Row, Side
 from edge_runtime.sources.source import Arrival, Finding, Inbox, SourceStatus, WaveformArrival
 from edge_runtime.timestamps import format_times
@@ -168,43 +167,26 @@ class ReplaySource:
                 return
 
     def _play(self, recording: Recording) -> None:
-        done, total = 0, len(recording)
-        for playback, item in self._items(recording):
-            wait = playback.due(item.time) - self._clock.monotonic()
+        s, done, total = self.settings, 0, len(recording)
+        for due, item in schedule(recording, self._clock, s.speed, s.loop, s.shift):
+            wait = due - self._clock.monotonic()
             if wait > 0:
                 self._stopping.wait(wait / 1e9)
-            if not self._put(item, playback.offset):
+            if not self._put(item):
                 return
             done += isinstance(item, Row)
-            self._detail = f"playing: {done:,} of {total:,} observations" + (" a pass" if self.settings.loop else "")
+            self._detail = f"playing: {done:,} of {total:,} observations" + (" a pass" if s.loop else "")
         self._detail = f"finished: {done:,} observations"
         _log.info("source '%s': %s", self.name, self._detail)
 
-    def _items(self, recording: Recording) -> Iterator[tuple[Playback, Row | Block]]:
-        s = self.settings
-        offset = as_now(recording.first, recording.last, s.speed, self._clock.utc()) if s.shift else 0
-        began = self._clock.monotonic()
-        length = recording.last - recording.first + recording.step
-        turn = 0
-        while turn == 0 or s.loop:
-            start = began + (round(turn * length / s.speed) if s.speed else 0)
-            playback = Playback(recording.first, start, s.speed, offset + turn * length)
-            new = set(recording.assets) if turn else set()
-            for item in recording.play():
-                if item.asset in new and isinstance(item, Row):
-                    new.remove(item.asset)
-                    item.values["event"] = float(Event.NEW_LIFE)
-                yield playback, item
-            turn += 1
-
-    def _put(self, item: Row | Block, offset: int) -> bool:
+    def _put(self, item: Row | Block) -> bool:
         """Wait while the inbox is full. False: the source is being stopped."""
         assert self._inbox is not None
         arrival: Arrival | WaveformArrival
         if isinstance(item, Row):
-            arrival = Arrival(item.asset, item.time + offset, item.values, self)
+            arrival = Arrival(item.asset, item.time, item.values, self)
         else:
-            arrival = WaveformArrival(item.asset, item.channel, item.time + offset, item.samples, self)
+            arrival = WaveformArrival(item.asset, item.channel, item.time, item.samples, self)
         waited = False
         while not self._stopping.is_set():
             if self._inbox.put(arrival):

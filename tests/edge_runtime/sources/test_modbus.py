@@ -456,6 +456,7 @@ GOOD = {"asset": "P-1", "channel": "flow", "address": 0}
         ({"values": [GOOD | {"table": "discrete", "bit": 1}]}, "leave bit out"),
         ({"values": [GOOD | {"table": "input", "writable": True}]}, "only coils and whole holding registers"),
         ({"values": [GOOD | {"type": "bool", "bit": 1, "writable": True}]}, "only coils and whole holding registers"),
+        ({"values": [GOOD | {"channel": "event"}]}, "again and again"),
         ({"values": [GOOD | {"scale": 0}]}, "scale = 0 makes every value the same"),
         ({"values": [GOOD | {"order": "ACBD"}]}, "expected one of 'ABCD'"),
         ({"values": [GOOD | {"asset": "P 1"}]}, "expected an identifier"),

@@ -270,7 +270,7 @@ def test_a_dead_band_is_the_servers_to_apply(server):
 
 def test_a_value_that_does_not_change_is_asked_for(server):
     server.add("r1", 4.0)
-    source = source_of(server.url, value("r1"), refresh=0.1)
+    source = source_of(server.url, value("r1"), value("r1", "event"), refresh=0.1)
     with running(source) as inbox:
         # asyncua's server sets its clock once a second
         wait_until(lambda: len({arrival.time for arrival in inbox.arrivals}) >= 3)
@@ -278,6 +278,7 @@ def test_a_value_that_does_not_change_is_asked_for(server):
     times = [arrival.time for arrival in inbox.arrivals]
     assert times == sorted(times)
     assert set(inbox.values("P-1", "r1")) == {4.0}
+    assert len(inbox.values("P-1", "event")) == 1  # which is told once
     source = source_of(server.url, value("r1"), refresh=0)
     with running(source) as inbox:
         wait_until(lambda: inbox.got)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edge_runtime.clock import SystemClock
 from edge_runtime.decode import ProblemsError, decode_strict
 from edge_runtime.errors import CommandError, DataError
-from edge_runtime.sources.playback import NANOS, Playback, as_now
+from edge_runtime.sources.playback import NANOS, as_now, schedule
 from edge_runtime.sources.recording import Block, Recording, Row, Side
 from edge_runtime.sources.replay import ReplaySettings, ReplaySource, ReplayWaveform
 from edge_runtime.sources.source import Arrival, WaveformArrival
@@ -163,13 +163,26 @@ def test_a_stop_does_not_wait_for_the_next_observation_nor_for_the_inbox(tmp_pat
 
 
 def test_the_pace_is_that_of_the_recording_times_the_speed(tmp_path):
-    source = source_of(write(tmp_path, TABLE), speed=400.0)
+    path = write(tmp_path, TABLE)
     began = time.monotonic()
-    with running(source) as inbox:
+    with running(source_of(path, speed=400.0)) as inbox:
         wait_until(lambda: len(inbox.got) == 4)
     assert time.monotonic() - began >= 0.3  # 120 s; how much more depends on this computer
-    playback = Playback(first=BEGIN, began=7, speed=400.0)
-    assert [playback.due(BEGIN + s * NANOS) for s in (0, 120)] == [7, 7 + 300_000_000]
+    due = [due for due, _ in schedule(Recording(path), Still(7), speed=400.0)]
+    assert due == [7 + s * NANOS // 400 for s in (0, 30, 60, 120)]
+
+
+class Still:
+    """A clock that stands."""
+
+    def __init__(self, now):
+        self.now = now
+
+    def utc(self):
+        return self.now
+
+    def monotonic(self):
+        return self.now
 
 
 def test_shifted_playback_seems_live(tmp_path):
@@ -191,12 +204,15 @@ def test_shifted_playback_seems_live(tmp_path):
 def test_shifted_times_are_never_ahead_of_the_clock(first, length, speed, share):
     now = 1_800_000_000 * NANOS
     offset = as_now(first, first + length, speed, now)
-    time_then = first + round(length * share)
-    clock_then = now + Playback(first, 0, speed, offset).due(time_then)
-    assert time_then + offset <= clock_then + 10_000 + length // 10**9  # rounding of floats
+
+    def ahead(passed):
+        """How far what is played after `passed` of the recording is dated in the future."""
+        return first + passed + offset - (now + (passed / speed if speed else 0))
+
+    rounding = 10_000 + length / 1e9
+    assert ahead(round(length * share)) <= rounding
     if speed >= 1 or speed == 0:
-        end = now + Playback(first, 0, speed, offset).due(first + length)
-        assert abs(first + length + offset - end) <= 10_000 + length // 10**9
+        assert abs(ahead(length)) <= rounding
 
 
 def test_a_loop_begins_new_lives_at_later_times(tmp_path):
