@@ -33,6 +33,7 @@ MAXIMUM_PACKET = 32 << 20  # bytes: what we tell the broker not to exceed
 TIMEOUT = 10.0  # s, each for TCP with TLS, and for the broker's answer
 REFUSED = 30.0  # s before the next attempt when the broker does not want us
 RETAIN, DUP = 1, 8  # bits of the flags
+_MOST_UNSENT = 1 << 20  # bytes
 _PINGREQ = b"\xc0\0"
 
 # flags (the first byte of the packet), topic, encoded properties, payload, receipt (None for QoS 0)
@@ -46,7 +47,8 @@ class Connection:
     `subscriptions`: (filter, QoS). `on_round` is called after each round of work and says whether we are behind.
     `will` is asked for the last will before each attempt, `farewell` for what to publish instead before an orderly end.
     `on_connected(session_present)` follows each success.
-    `clean`: the broker shall know nothing of us, and forget us at the end.
+    `on_puback` gets the packet ids of what went out by `send` and is acknowledged; `publish` with QoS 1 does not go
+    with it. `clean`: the broker shall know nothing of us, and forget us at the end.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Connection:
         on_connected: Callable[[bool], None] = lambda _: None,
         will: Callable[[], Will] | None = None,
         farewell: Callable[[], Will] | None = None,
+        on_puback: Callable[[int], None] | None = None,
         clean: bool = False,
     ) -> None:
         self.settings, self.client_id = settings, client_id
@@ -71,9 +74,10 @@ class Connection:
         self.counts: Counter[str] = Counter()
         self._subscriptions, self._on_message, self._clock = tuple(subscriptions), on_message, clock
         self._on_round, self._on_connected, self._will, self._clean = on_round, on_connected, will, clean
-        self._farewell = farewell
+        self._farewell, self._on_puback = farewell, on_puback
         self._receipts = Receipts()
         self._committed: deque[Sequence[Receipt]] = deque()
+        self._packets: deque[bytes] = deque()  # to be sent past paho
         self._client: WireClient | None = None
         self._asked: dict[int, str] = {}  # packet id of a SUBSCRIBE → its filter
         self._refused = self._was_connected = self._taken_over = False  # in this session
@@ -123,6 +127,11 @@ class Connection:
             return False
         client.publish(topic, payload, qos, retain, properties)
         return True
+
+    def send(self, packets: bytes) -> None:
+        """Whole packets, past paho, which takes 50 µs for each; dropped if there is no connection."""
+        self._packets.append(packets)
+        self._ring()
 
     @property
     def subscribed(self) -> bool:
@@ -175,6 +184,7 @@ class Connection:
         _, host, port = self.settings.address
         self.detail = f"connecting to {host}:{port}"
         self._receipts = Receipts()
+        self._packets.clear()
         client = self._make_client()
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = 0 if self._clean else self.settings.session_expiry
@@ -196,7 +206,7 @@ class Connection:
         client = WireClient(
             CallbackAPIVersion.VERSION2, self.client_id, protocol=MQTTv5, reconnect_on_failure=False, manual_ack=True
         )
-        client.deliver, client.address = self._deliver, settings.address[1:]
+        client.deliver, client.address, client.acked = self._deliver, settings.address[1:], self._on_puback
         client.connect_timeout = TIMEOUT
         client.on_connect = self._answered
         client.on_subscribe = self._subscribed
@@ -235,6 +245,8 @@ class Connection:
                     return
             behind = self._on_round()
             self._acknowledge(client)
+            while self._packets and self.connected and wire.unsent < _MOST_UNSENT:
+                wire.send(self._packets.popleft())
             if self._stop.is_set():
                 self._say_goodbye(client)
                 return
@@ -257,6 +269,8 @@ class Connection:
 
     def _serve_slowly(self, client: WireClient) -> None:
         """The same through paho alone, should a later version not let us read for it."""
+        if self._on_puback is not None:
+            raise SourceError("publishing needs paho-mqtt 2.1 or 2.2: pip install 'paho-mqtt<2.3'")
         begun = time.monotonic()
         while client.socket() is not None:
             client.loop(0.01)

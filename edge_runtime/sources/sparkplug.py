@@ -38,7 +38,17 @@ from edge_runtime.sources.receipts import Receipt
 from edge_runtime.sources.setpoint import ReadBack
 from edge_runtime.sources.source import Arrival, Finding, Inbox, SourceStatus
 from edge_runtime.sources.sparkplug_node import Known, Node
-from edge_runtime.sources.sparkplug_payload import GOOD, Metric, Payload, Type, decode, encode, fits, number
+from edge_runtime.sources.sparkplug_payload import (
+    GOOD,
+    Metric,
+    Payload,
+    Type,
+    decode,
+    encode,
+    fits,
+    number,
+    require_protobuf,
+)
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +98,7 @@ class SparkplugSource:
     """A connection of its own: a host application starts clean, and its last will tells the nodes that it is gone."""
 
     def __init__(self, settings: SparkplugSettings, gateway: str, clock: Clock) -> None:
+        require_protobuf()
         self.settings, self._clock = settings, clock
         self._client_id = f"{gateway}-{settings.name}"
         self._state_topic = f"{NAMESPACE}/STATE/{settings.host_id or gateway}"

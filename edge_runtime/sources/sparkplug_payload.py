@@ -8,6 +8,8 @@ Reasons of refusal: `too_large`, `not_protobuf`, `too_many_metrics`.
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -15,12 +17,6 @@ from typing import Any
 
 from edge_runtime.errors import EdgeError
 from edge_runtime.sources.payload import Refusal
-
-try:
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # type: ignore[import-untyped]
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-except ImportError as error:
-    raise EdgeError("Sparkplug needs protobuf: pip install 'overhaul[sparkplug]'") from error
 
 MOST_BYTES = 1 << 20
 MOST_METRICS = 10_000
@@ -73,8 +69,17 @@ class Payload:
     metrics: tuple[Metric, ...] = ()
 
 
-def _make_classes() -> Any:
+def require_protobuf() -> None:
+    """`EdgeError` if it is missing."""
+    if importlib.util.find_spec("google") is None or importlib.util.find_spec("google.protobuf") is None:
+        raise EdgeError("Sparkplug needs protobuf: pip install 'overhaul[sparkplug]'")
+
+
+@functools.cache
+def _payload_class() -> Any:
     """The class of the message Payload, made in a pool of its own: other libraries may define the same one."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # type: ignore[import-untyped]
+
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="sparkplug_b.proto", package="sparkplug", syntax="proto2")
 
@@ -119,17 +124,14 @@ def _make_classes() -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("sparkplug.Payload"))
 
 
-_Payload = _make_classes()
-
-
 def decode(data: bytes) -> Payload:
     """What stands in a payload; a `Refusal` if it is none."""
     if len(data) > MOST_BYTES:
         raise Refusal("too_large")
-    found = _Payload()
+    found = _payload_class()()
     try:
         found.ParseFromString(data)
-    except (DecodeError, ValueError, RecursionError):
+    except Exception:  # DecodeError, which is no ValueError
         raise Refusal("not_protobuf") from None
     if len(found.metrics) > MOST_METRICS:
         raise Refusal("too_many_metrics")
@@ -184,7 +186,7 @@ def number(value: Any, type_: int) -> float | int | None:
 
 def encode(payload: Payload) -> bytes:
     """For commands, and for the edge nodes of simulators."""
-    made = _Payload()
+    made = _payload_class()()
     if payload.time is not None:
         made.timestamp = payload.time
     if payload.seq is not None:

@@ -35,22 +35,27 @@ class WireClient(Client):
     address: tuple[str, int]
     context: ssl.SSLContext | None = None
     deliver: Deliver
+    acked: Callable[[int], None] | None = None
     wire: Wire | None = None
 
     def _create_socket(self) -> Any:
         sock = socket.create_connection(self.address, self.connect_timeout)
         if self.context is not None:
             sock = self.context.wrap_socket(sock, server_hostname=self.address[0])
-        self.wire = Wire(sock, self.deliver)
+        self.wire = Wire(sock, self.deliver, self.acked)
         return self.wire
 
 
 class Wire:
-    """All of it belongs to one thread. `deliver` gets PUBLISH packets in the order they came and must not raise."""
+    """All of it belongs to one thread. `deliver` gets PUBLISH packets in the order they came and must not raise.
 
-    def __init__(self, sock: socket.socket, deliver: Deliver) -> None:
+    `acked` gets the ids of PUBACK packets, if whoever publishes does so past paho; else they are paho's.
+    """
+
+    def __init__(self, sock: socket.socket, deliver: Deliver, acked: Callable[[int], None] | None = None) -> None:
         self._sock = sock
         self._deliver = deliver
+        self._acked = acked
         self._parts: list[bytes] = []  # of a packet that is not complete yet
         self._have = 0  # bytes in them
         self._need = 2
@@ -166,7 +171,9 @@ class Wire:
                 self._need = stop - at
                 break
             first = data[at]
-            if first & 0xF0 != 0x30 or not _publish(first, data, start, stop, deliver):
+            if first == 0x40 and length > 1 and self._acked is not None:
+                self._acked(data[start] << 8 | data[start + 1])
+            elif first & 0xF0 != 0x30 or not _publish(first, data, start, stop, deliver):
                 self._control += data[at:stop]  # a malformed PUBLISH too: paho ends the connection, as it must
             at = stop
         if at < end:
