@@ -58,7 +58,7 @@ class CentreConnection(Connection):
         """How many messages may wait for the broker's confirmation."""
         return max(1, int(self.server.get("ReceiveMaximum", _MOST)) - _PAHO_OWN)
 
-    def send(self, topic: str, content: str, payload: bytes, *, retain: bool = False) -> int | None:
+    def post(self, topic: str, content: str, payload: bytes, *, retain: bool = False) -> int | None:
         """Publish with QoS 1, in the connection's own thread; the packet id, None if there is no connection."""
         if self._client is None or not self.connected:
             return None

@@ -90,7 +90,7 @@ class Link:
             outbox,
             clock,
             self._dead_letters,
-            self._connection.send,
+            self._connection.post,
             respool,
             bounds=settings.bounds,
             by_broker=settings.delivery == "broker",
@@ -191,7 +191,7 @@ class Link:
         self._heartbeat = now + int(self.settings.heartbeat_every * SECOND)
         self._left = self._leaving
         payload = self._status("offline" if self._leaving else "online")
-        mid = self._connection.send(self._status_topic, JSON, payload, retain=True)
+        mid = self._connection.post(self._status_topic, JSON, payload, retain=True)
         if mid is not None:
             self._status_mids.add(mid)
 

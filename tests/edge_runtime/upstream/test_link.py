@@ -131,11 +131,11 @@ def test_after_an_outage_alarms_and_live_data_come_first_and_the_backlog_in_orde
         Hub(iotcore.url, tmp_path / "hub", slow=0.002) as hub,
         Station(tmp_path / "gateway", iotcore.url, window=8) as station,
     ):
-        station.spool(*(one for number in range(1, 121) for one in blocks(number, 1, Lane.BACKFILL)))
-        station.spool(*blocks(121, 4, Lane.LIVE), event(1, Lane.RAW), alarm(121))
+        station.spool(*(one for number in range(1, 81) for one in blocks(number, 1, Lane.BACKFILL)))
+        station.spool(*blocks(81, 4, Lane.LIVE), event(1, Lane.RAW), alarm(81))
         station.start()
         until(lambda: len(hub.messages()) > 40)
-        station.spool(*blocks(125, 1, Lane.LIVE), alarm(125))
+        station.spool(*blocks(85, 1, Lane.LIVE), alarm(85))
         all_arrived(station, hub)
         found = hub.messages()
     assert [message["lane"] for message in found[:3]] == ["alarm", "live", "live"]
@@ -152,7 +152,6 @@ def test_lost_acknowledgements_cost_nothing_but_a_second_sending(station, hub):
     station.start().spool(*blocks(1, 3))
     until(lambda: station.link.tally().get("repeated"))
     assert station.backlog()
-    assert not station.link.healthy
     hub.tell(silent=False)
     all_arrived(station, hub)
     assert hub.count("duplicate")
@@ -284,7 +283,7 @@ def test_a_restart_goes_on_with_what_was_not_acknowledged(station, hub):
 
 def test_a_long_backlog_costs_no_memory(station, hub):
     random = np.random.default_rng(0)
-    for number in range(1, 26):
+    for number in range(1, 21):
         samples = random.normal(size=(3, 80_000)).astype(np.float32)
         about = {"asset": "m1", "channel": "shake", "term": 0, "number": number, "t": number, "t_rx": number}
         station.spool(*waveform.split(samples, **about))
@@ -294,10 +293,10 @@ def test_a_long_backlog_costs_no_memory(station, hub):
     try:
         station.start()
         all_arrived(station, hub)
-        assert tracemalloc.get_traced_memory()[1] < 7 << 20 < size / 3
+        assert tracemalloc.get_traced_memory()[1] < 6 << 20 < size / 2.5
     finally:
         tracemalloc.stop()
-    assert len(hub.told("event")) == 1250
+    assert len(hub.told("event")) == 1000
 
 
 def test_alarms_go_without_a_look_at_the_database(station, hub):
