@@ -189,11 +189,8 @@ _scalar = (
     | st.sampled_from(["mqtt", "modbus", "opcua", "replay", "mqtt://127.0.0.1", "x", ""])
     | st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=6)
 )
-_value = st.recursive(
-    _scalar,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_KEYS) | st.text(max_size=4), inner),
-    max_leaves=4,
-)
+_inner = st.dictionaries(st.sampled_from(_KEYS) | st.text(max_size=4), _scalar, max_size=2)
+_value = _scalar | _inner | st.lists(_scalar | _inner, max_size=2)
 _table = st.dictionaries(st.sampled_from(_KEYS), _value, max_size=4)
 _file = st.dictionaries(
     st.sampled_from(_SECTIONS) | st.text(max_size=5),
