@@ -31,6 +31,7 @@ from edge_runtime.sources.source import Arrival, Finding, Inbox, SourceStatus
 
 _log = logging.getLogger(__name__)
 NANOS = 1_000_000_000
+SHOWN = 10  # refused values
 
 
 class ModbusSource:
@@ -83,12 +84,20 @@ class ModbusSource:
         """Nobody waits: what was read is read again at the next poll."""
 
     def status(self) -> SourceStatus:
-        detail, refused = self._detail, self._refused.copy()
+        refused = [f"{asset} {channel}: {reason}" for (asset, channel), reason in self._refused.copy().items()]
+        detail = self._detail
         if self._connected and refused:
-            (asset, channel), reason = next(iter(refused.items()))
-            detail += f"; {len(refused)} of {len(self._registers)} values refused, {asset} {channel}: {reason}"
-        counts = self._counts.copy()
-        return SourceStatus(self.name, self.kind, self._connected, detail, counts, self._last_arrival, self._insecure())
+            detail += f"; {len(refused)} of {len(self._registers)} values refused, {refused[0]}"
+        return SourceStatus(
+            self.name,
+            self.kind,
+            self._connected,
+            detail,
+            self._counts.copy(),
+            self._last_arrival,
+            self._insecure(),
+            tuple(refused[:SHOWN]),
+        )
 
     def check(self) -> list[Finding]:
         wire, where = self._client(), f"{self.name}: modbus {self.settings.host}:{self.settings.port}"

@@ -26,6 +26,7 @@ from edge_runtime.sources.source import Arrival, Finding, Inbox, SourceStatus, W
 
 _log = logging.getLogger(__name__)
 NANOS = 1_000_000_000
+SHOWN = 10  # refused nodes
 FULL = 0.05  # seconds between attempts to put something into a full inbox
 SERVER_TIME = "i=2258"  # Server_ServerStatus_CurrentTime
 RETRY_NODES = 60.0  # seconds after which nodes that the server refused are tried again
@@ -74,12 +75,20 @@ class OpcuaSource:
         """Nobody waits: OPC UA's acknowledgement is of the transport, and given by asyncua."""
 
     def status(self) -> SourceStatus:
-        detail, refused = self._detail, self._refused
+        refused = [f"{node}: {reason}" for node, reason in self._refused.copy().items()]
+        detail = self._detail
         if self._connected and refused:
-            node, reason = next(iter(refused.items()))
-            detail += f"; {len(refused)} of {len(self._mapped)} nodes refused, {node}: {reason}"
-        counts = self._counts.copy()
-        return SourceStatus(self.name, self.kind, self._connected, detail, counts, self._last_arrival, self._insecure())
+            detail += f"; {len(refused)} of {len(self._mapped)} nodes refused, {refused[0]}"
+        return SourceStatus(
+            self.name,
+            self.kind,
+            self._connected,
+            detail,
+            self._counts.copy(),
+            self._last_arrival,
+            self._insecure(),
+            tuple(refused[:SHOWN]),
+        )
 
     def check(self) -> list[Finding]:
         return asyncio.run(self._check())

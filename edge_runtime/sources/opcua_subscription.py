@@ -119,7 +119,10 @@ class Subscription:
         items: list[tuple[Mapped, Any]] = []
         for notification in message.NotificationData or ():
             if isinstance(notification, ua.StatusChangeNotification):
-                self.reason = f"the server ended the subscription ({status_name(int(notification.Status.value))})"
+                name = status_name(int(notification.Status.value))
+                # BadShutdown is how asyncua tells that the connection is gone.
+                ended = "the connection was lost" if name == "BadShutdown" else "the server ended the subscription"
+                self.reason = f"{ended} ({name})"
                 self.ended.set()
             elif isinstance(notification, ua.DataChangeNotification):
                 for item in notification.MonitoredItems:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,9 +81,12 @@ class Recording:
     `channels`: the columns; `extras`: which of event and age rows may have beside them.
     """
 
-    def __init__(self, path: Path, unit: str = "s", sides: Sequence[Side] = ()) -> None:
-        """Reads it all; `DataError` says why it cannot be. `unit`: s or cycle."""
+    def __init__(
+        self, path: Path, unit: str = "s", sides: Sequence[Side] = (), stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Reads it all; `DataError` says why it cannot be, or that `stop` said so. `unit`: s or cycle."""
         self.path = path
+        self._stop = stop
         self.findings = Findings()
         self.counts: Counter[str] = Counter()
         names = column_names(path)
@@ -91,7 +94,7 @@ class Recording:
         events = ("event",) if {"event", "life"} & set(names) else ()
         self.extras = (*events, *(("age",) if "age" in names else ()))
         self._read_table(unit)
-        self._waveforms = [_Waveforms(side, unit, self.counts) for side in sides]
+        self._waveforms = [_Waveforms(side, unit, self.counts, stop) for side in sides]
         self.assets = tuple(dict.fromkeys(self._names[code] for code in self._code[self._order].tolist()))
         self.first, self.last = int(self._time[self._order[0]]), int(self._time[self._order[-1]])
 
@@ -139,6 +142,8 @@ class Recording:
         parts: list[tuple[Array, ...]] = []
         with tempfile.TemporaryFile() as scratch:
             for rows in read_rows(self.path, layout, self.findings):
+                if self._stop():
+                    raise DataError(f"{self.path}: reading was stopped")
                 scratch.write(rows.readings.tobytes())
                 code = np.array([codes.setdefault(asset, len(codes)) for asset in rows.asset], np.int32)
                 life = np.full(len(code), np.nan, np.float32) if rows.life is None else rows.life
@@ -159,7 +164,7 @@ class Recording:
 class _Waveforms:
     """The snapshots of one side file: `time` int64[K], ascending."""
 
-    def __init__(self, side: Side, unit: str, counts: Counter[str]) -> None:
+    def __init__(self, side: Side, unit: str, counts: Counter[str], stop: Callable[[], bool]) -> None:
         self.side = side
         names: list[str] = []
         times: list[I64] = []
@@ -167,6 +172,8 @@ class _Waveforms:
         width = 0
         with tempfile.TemporaryFile() as scratch:
             for asset, time, good, samples in _read_side(side.path, unit):
+                if stop():
+                    raise DataError(f"{side.path}: reading was stopped")
                 width = width or samples.shape[1]
                 if samples.shape[1] != width or width % side.axes:
                     raise DataError(f"{side.path}: blocks of {samples.shape[1]} samples are not {side.axes} equal axes")

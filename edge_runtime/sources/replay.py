@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -127,7 +127,7 @@ class ReplaySource:
     def check(self) -> list[Finding]:
         what = f"{self.name}: {self.settings.path}"
         try:
-            recording = self._read()
+            recording = self._read(lambda: False)
         except (EdgeError, OSError) as error:
             return [Finding(what, False, str(error))]
         unit = self.settings.unit
@@ -147,13 +147,13 @@ class ReplaySource:
             told += f"; {strange:,} cells are no numbers, e.g. {recording.findings.examples[channel]!r}"
         return Finding(what, len(received) > 0, told)
 
-    def _read(self) -> Recording:
-        return Recording(self.settings.path, self.settings.unit, self.settings.sides)
+    def _read(self, stop: Callable[[], bool]) -> Recording:
+        return Recording(self.settings.path, self.settings.unit, self.settings.sides, stop)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                recording = self._read()
+                recording = self._read(self._stopping.is_set)
             except Exception as error:  # whatever is wrong with the file, it may be mended
                 if self._detail != str(error):
                     _log.warning("source '%s': %s", self.name, error)

@@ -148,6 +148,7 @@ def test_an_address_that_does_not_exist_costs_nobody_else():
         assert set(inbox.arrivals[0].values) == {f"v{i}" for i in range(12) if i != 5}
         assert status.connected
         assert "1 of 12 values refused, P-1 v5: illegal address" in status.detail
+        assert status.refused == ("P-1 v5: illegal address",)
         assert status.counts["illegal_address"] >= 4
         assert (3, 5, 1) in requests
         assert len(requests) <= 5  # settled: not one request a value

@@ -26,7 +26,7 @@ from tests.edge_runtime.sources.opcua_server import SERVER_URI, OpcuaServer, mak
 from tests.edge_runtime.sources.raw_server import RawServer
 
 T = 1_700_000_000  # seconds: some time in 2023
-FAST = {"publishing": 0.05, "sampling": 0.01, "queue": 1000, "retry_most": 0.2, "timeout": 4.0}
+FAST = {"publishing": 0.05, "sampling": 0.01, "queue": 1000, "retry_most": 0.1, "timeout": 4.0}
 
 
 def value(name, channel=None, asset="P-1", **options):
@@ -255,7 +255,8 @@ def test_bad_values_and_nodes_that_do_not_exist_are_told(server):
         status = source.status()
     assert 5.0 not in inbox.values("P-1", "b1")
     assert status.counts["BadSensorFailure"] == status.counts["uncertain"] == 1
-    assert "1 of 2 nodes refused, ns=2;s=nowhere: BadNodeIdUnknown" in status.detail
+    assert "1 of 2 nodes refused" in status.detail
+    assert status.refused == ("ns=2;s=nowhere: BadNodeIdUnknown",)
 
 
 def test_a_dead_band_is_the_servers_to_apply(server):
@@ -273,8 +274,8 @@ def test_a_value_that_does_not_change_is_asked_for(server):
     source = source_of(server.url, value("r1"), value("r1", "event"), refresh=0.1)
     with running(source) as inbox:
         # asyncua's server sets its clock once a second
-        wait_until(lambda: len({arrival.time for arrival in inbox.arrivals}) >= 3)
-        assert source.status().counts["refreshed"] >= 2
+        wait_until(lambda: len({arrival.time for arrival in inbox.arrivals}) >= 2)
+        assert source.status().counts["refreshed"] >= 1
     times = [arrival.time for arrival in inbox.arrivals]
     assert times == sorted(times)
     assert set(inbox.values("P-1", "r1")) == {4.0}
@@ -375,13 +376,13 @@ def test_sessions_that_the_server_drops_are_made_anew_and_nothing_is_left_of_the
     with running(source) as inbox:
         wait_until(lambda: inbox.got)
         tasks = []
-        for turn in range(1, 4):
+        for turn in range(1, 3):
             server.drop_sessions()
             wait_until(lambda turn=turn: source.status().counts["connects"] > turn)
             server.set("s1", float(turn), T + turn)
             wait_until(lambda turn=turn: turn in inbox.values("P-1", "s1"))
             tasks.append(len(source._loop.call(all_tasks(), 5)))
-        assert source.status().counts["disconnects"] == 3
+        assert source.status().counts["disconnects"] == 2
     assert tasks[0] == tasks[-1]
 
 
@@ -473,6 +474,13 @@ def test_encrypted_with_certificates_and_password(server, certificates, policy):
         wait_until(lambda: inbox.got and source.status().connected)
         assert f"{policy} SignAndEncrypt, user gateway" in source.status().detail
         assert source.status().insecure is None
+    assert inbox.arrivals[0].values == {"x": 4.5}
+
+
+def test_signed_only(server, certificates):
+    options = secure(certificates, mode="Sign", user=None, password_file=None)
+    with running(source_of(server.url, value("x"), **options)) as inbox:
+        wait_until(lambda: inbox.got)
     assert inbox.arrivals[0].values == {"x": 4.5}
 
 

@@ -224,6 +224,12 @@ def test_a_loop_begins_new_lives_at_later_times(tmp_path):
     assert inbox.values("A", "x") == [1, 3] * 3
 
 
+def test_reading_can_be_stopped(tmp_path):
+    path = write(tmp_path, TABLE)
+    with pytest.raises(DataError, match="reading was stopped"):
+        Recording(path, stop=lambda: True)
+
+
 def test_a_file_that_is_not_there_yet_is_waited_for(tmp_path):
     path = tmp_path / "table.csv"
     source = source_of(path)
