@@ -126,6 +126,14 @@ class Assembler:
             self._soonest = due
         return True
 
+    def hear(self, row: int, time: int) -> bool:
+        """A late sample of machine `row` at `time`; whether no newer one came: then its clock goes on from here."""
+        machine = self.machines[row]
+        if time > machine.newest:
+            machine.newest, machine.offset = time, self.clock() - time
+            self._schedule(machine, row)
+        return time == machine.newest
+
     def mark(self, row: int, time: int, t_rx: int) -> int:
         """Something that is no row (a waveform) belongs to an observation of machine `row`: to the one returned.
 
@@ -190,7 +198,7 @@ class Assembler:
 
     @property
     def deadline(self) -> int | None:
-        """When the clock makes the next window close, if nothing comes before."""
+        """No window closes before the clock says so, if nothing comes; None: none closes at all."""
         return None if self._soonest == NEVER else self._soonest + 1
 
     def shift(self, by: int) -> None:

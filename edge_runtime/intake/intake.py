@@ -146,11 +146,14 @@ class Intake:
             self._refuse(arrival, "empty")
         elif self.assembles:
             noted = self._note(row, time, event, age)
-            if received and self._accept(row, time, packed, received):
-                noted = True
-            elif received:
+            if received and not self._accept(row, time, packed, received):
                 self.counts["late"] += 1
                 self.late[row] += 1
+                if self.assembler.hear(row, time):  # the machine's clock is behind: a restart has to know
+                    packed = self.records.pack(row, time, t_rx, *[NAN] * len(self.channels), event, age)
+                    noted = True
+            elif received:
+                noted = True
             if noted:
                 self._rows.append(packed)
             (self._receipts if noted else self._refused).append((arrival.source, arrival.receipt))
@@ -286,6 +289,8 @@ class Intake:
             if received[i, :-2].any():
                 bits = np.packbits(received[i, :-2], bitorder="little")
                 self.assembler.add(row, time, packed, int.from_bytes(bits.tobytes(), "little"))
+            elif not received[i].any():
+                self.assembler.hear(row, time)
         self._stop(self._stopped)
 
     def replay_batch(self, batch: Batch) -> None:

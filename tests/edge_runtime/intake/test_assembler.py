@@ -80,6 +80,18 @@ def test_it_does_not_wait_once_all_have_spoken():
     assert machine.ready() == [(10, 2.0, 3.0)]
 
 
+def test_all_windows_before_what_all_channels_have_said_close_at_once():
+    machine = Machines(rules_of(Rule("a", "last", 10), Rule("b", "last", 10, late=60)))
+    machine.add(5, 1.0, 2.0)
+    machine.add(25, 3.0, NAN)
+    assert machine.ready() == []
+    machine.add(26, NAN, 4.0)
+    assert [row[0] for row in machine.ready()] == [10, 20]
+    machine.add(24, NAN, 5.0)
+    machine.add(31, 6.0, 6.0)
+    assert machine.ready() == [(30, 3.0, 4.0)]
+
+
 def test_a_silent_machine_stops_after_max_gap_and_comes_back():
     machine = Machines(one("last"))
     assert machine.assembler.deadline is None
@@ -153,7 +165,7 @@ def in_order_by_channel(rows):
     return kept
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(_rows, _rules, st.sampled_from([3, 35]), st.booleans(), st.integers(0, 12), st.sampled_from([4, 2048]))
 def test_a_recording_as_a_table_and_as_messages_gives_the_same_observations(rows, specs, max_gap, live, poll, most):
     rules = rules_of(*(Rule(f"c{i}", kind, age, late) for i, (kind, age, late) in enumerate(specs)), max_gap=max_gap)
@@ -193,7 +205,7 @@ def test_a_recording_as_a_table_and_as_messages_gives_the_same_observations(rows
         assert machines.assembler.duplicate[machine] + again[machine] == expected.duplicates
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 100), st.floats(width=32, allow_nan=False), st.integers(-50, 200)), max_size=30)
 )

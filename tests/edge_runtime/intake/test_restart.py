@@ -51,7 +51,7 @@ def spelled(batches):
     ]
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(_steps, _steps, _steps, st.sampled_from([MINUTES, AS_THEY_COME]), st.booleans(), st.sampled_from([3, 2048]))
 def test_it_goes_on_as_if_nothing_had_happened(before, between, after, time, late, most):
     changes = {"time": time, "channels": LATE if late else CHANNELS}
@@ -96,6 +96,36 @@ def test_after_a_restart_the_clock_waits_for_what_is_sent_again():
     assert again.round() == []
     again.clock.turn(1.1)
     assert [row[:2] for batch in [again.round()] for row in again.observed(batches=batch)] == [(60, 2)]
+
+
+def test_it_remembers_which_channels_have_spoken():
+    plant = Plant(channels=LATE)
+    plant.add("a", 30, ALL)
+    plant.add("a", 65, {"flow": 1, "trips": 1})
+    plant.round()
+    again = Plant(clock=plant.clock, channels=LATE)
+    again.resume(plant.intake.state())
+    assert again.round() == []
+    again.add("a", 66, {"speed": 1})
+    assert [batch.time.tolist() for batch in again.round()] == [[START + 60 * SECOND]]
+
+
+def test_a_late_sample_that_told_the_time_does_so_again():
+    plant = Plant()
+    plant.add("a", 50, ALL)
+    plant.clock.turn(11)
+    plant.round()
+    state = plant.intake.state()
+    plant.add("a", 51, ALL)  # its clock is ten seconds behind what was believed
+    plant.round()
+    again = Plant(clock=plant.clock)
+    again.resume(state, plant.journal[-1:])
+    plant.clock.turn(69)
+    assert again.round() == plant.round() == []
+    plant.clock.turn(1)
+    assert spelled(again.round()) == spelled(plant.round()) != []
+    assert plant.intake.counts == {"late": 1}
+    assert plant.back == [1, 2]
 
 
 def test_waveforms_wait_for_their_source_to_send_them_again():
