@@ -1,6 +1,7 @@
 """The MQTT simulator: what it plays, a gateway's MQTT source reads, whatever the broker does meanwhile."""
 
 import argparse
+import sys
 import threading
 import time
 from pathlib import Path
@@ -9,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tomllib
 
 from edge_runtime.clock import SystemClock
 from edge_runtime.decode import decode_strict
@@ -22,6 +22,11 @@ from edge_runtime.sources.recording import Recording
 from edge_runtime.sources.source import Arrival, WaveformArrival
 from edge_runtime.sources.topic import MqttTopic
 from tests.edge_runtime.broker import broker, iotcore, until  # noqa: F401
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 TABLE = """\
 asset,time,flow,speed

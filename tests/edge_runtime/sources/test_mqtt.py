@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import sys
 import threading
 import time
 from pathlib import Path
@@ -11,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import paho.mqtt.client as paho
 import pytest
-import tomllib
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -27,6 +27,11 @@ from edge_runtime.sources.waveform import user_properties
 from edge_runtime.tls import Tls
 from tests.edge_runtime.broker import KINDS, broker, iotcore, running, until  # noqa: F401
 from tests.edge_runtime.certificates import Authority
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 READINGS = MqttTopic("plant/{asset}/readings")
 
