@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from edge_runtime.contract import bodies, topics
 from edge_runtime.contract.acks import parse_ack
 from edge_runtime.contract.message import JSON, Lane, Outgoing, Spooled
 from edge_runtime.contract.request import Request, parse_request
-from edge_runtime.errors import WireError
+from edge_runtime.errors import JournalError, WireError
 from edge_runtime.gateway.status import LinkStatus, StreamStatus
 from edge_runtime.sources.connection import RETAIN, Will
 from edge_runtime.upstream.centre import CentreConnection
@@ -177,7 +176,7 @@ class Link:
             self._beat()
         try:
             pump.work()
-        except sqlite3.Error as error:
+        except JournalError as error:
             self.counts["spool_unreadable"] += 1
             log.warning("the spool cannot be read: %s; trying again", error)
         self._waiting = pump.outstanding, pump.last_delivery, pump.oldest(Lane.LIVE)

@@ -10,7 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from edge_runtime.clock import Clock
 from edge_runtime.contract import topics
@@ -21,14 +21,13 @@ from edge_runtime.contract.wire import encode
 from edge_runtime.errors import EdgeError
 from edge_runtime.upstream.dead_letters import DeadLetters
 from edge_runtime.upstream.feed import Feed, Spool
+from edge_runtime.upstream.flight import Flight
 from edge_runtime.upstream.split import smaller
 from edge_runtime.upstream.window import Window
 
 SECOND = 1_000_000_000
 NO_SUBSCRIBER = 0x10  # the broker took the message, and nobody gets it
 REFUSED = 0x80  # and above
-_BULK = (Lane.BACKFILL, Lane.RAW)
-_DEATHS = 3  # connections that worked, and ended with this message alone on the way
 
 
 class Outbox(Spool, Protocol):
@@ -51,14 +50,6 @@ class Bounds:
     bulk: int = 128 << 10
     patience: int = 30 * SECOND
     overtaken: int = 5 * SECOND
-
-
-class _Flying(NamedTuple):
-    """Published, and not confirmed by the broker."""
-
-    lane: Lane
-    seq: int
-    size: int
 
 
 class Pump:
@@ -96,14 +87,10 @@ class Pump:
         self._windows = {
             lane: Window(bounds.messages, bounds.bytes, bounds.patience, overtaken=bounds.overtaken) for lane in Lane
         }
-        self._flying: dict[int, _Flying] = {}  # by packet id
-        self._flying_bulk = 0
-        self._maximum_packet = self._receive_maximum = 0  # not connected
-        self._taken = 0  # messages the broker has confirmed
-        self._proven = False  # it has confirmed something on this connection
+        self._flight = Flight(bounds.bulk)
+        self._maximum_packet = 0
         self._learnt = 1 << 30  # bytes of a packet, less than what the broker once hung up on without a word
-        self._suspects: set[tuple[Lane, int]] = set()  # on the way when a connection ended
-        self._deaths: Counter[tuple[Lane, int]] = Counter()
+        self._taken = 0  # messages the broker has confirmed
         self._splitting: dict[Lane, dict[int, Outgoing]] = {lane: {} for lane in Lane}  # seq → last of its pieces
         self._split: dict[int, tuple[Lane, int]] = {}  # id of the last piece → the message it replaces
         self._undead: list[tuple[Spooled, str]] = []  # dead letters that could not be written yet
@@ -123,22 +110,16 @@ class Pump:
 
     def connected(self, maximum_packet: int, receive_maximum: int) -> None:
         """The broker takes packets of so many bytes, and so many at once."""
-        self._maximum_packet, self._receive_maximum = maximum_packet, receive_maximum
-        self._proven = False
+        self._maximum_packet = maximum_packet
+        self._flight.begin(receive_maximum)
 
     def proven(self) -> None:
-        """The broker has confirmed something that is not from here: should it hang up now, it is not out of order."""
-        self._proven = True
+        """The broker has confirmed something that is not from here."""
+        self._flight.prove()
 
     def disconnected(self) -> None:
-        """Whatever was on its way may be lost; what may have ended the connection is sent alone from now on."""
-        if self._suspects and self._proven and len(self._flying) == 1:
-            flying = next(iter(self._flying.values()))
-            self._deaths[flying.lane, flying.seq] += 1
-        self._suspects |= {(flying.lane, flying.seq) for flying in self._flying.values()}
-        self._flying.clear()
-        self._flying_bulk = 0
-        self._receive_maximum = 0
+        """Whatever was on its way may be lost."""
+        self._flight.end()
         for window in self._windows.values():
             window.disconnected()
 
@@ -150,24 +131,18 @@ class Pump:
             self._bury_again()
         for window in self._windows.values():
             window.check_time(now)
-        if self._receive_maximum:
-            for lane in Lane:
-                while self._may_send(lane) and self._send_next(lane, now):
-                    pass
+        for lane in Lane:
+            while self._flight.has_room(lane) and self._send_next(lane, now):
+                pass
 
     def confirmed(self, mid: int, reason: int) -> None:
         """The broker's PUBACK."""
-        flying = self._flying.pop(mid, None)
+        flying = self._flight.confirm(mid)
         if flying is None:
             return
         lane, seq = flying.lane, flying.seq
-        self._proven = True
-        if lane in _BULK:
-            self._flying_bulk -= flying.size
-        self._suspects.discard((lane, seq))
-        self._deaths.pop((lane, seq), None)
         if reason >= REFUSED:
-            self._proven = False  # some brokers hang up after a refusal: that says nothing about what is on the way
+            self._flight.doubt()  # some brokers hang up after a refusal
             self.counts[f"refused_{reason:#04x}"] += 1
             hopeless = self._windows[lane].refuse(seq, self._taken)
             if hopeless is not None:
@@ -210,11 +185,6 @@ class Pump:
 
     # What follows is its own.
 
-    def _may_send(self, lane: Lane) -> bool:
-        if len(self._flying) >= (1 if self._suspects else self._receive_maximum):
-            return False
-        return lane not in _BULK or self._flying_bulk == 0 or self._flying_bulk < self._bounds.bulk
-
     def _send_next(self, lane: Lane, now: int) -> bool:
         """Send one message of `lane`; False when there is none or it cannot go now."""
         window, feed = self._windows[lane], self._feeds[lane]
@@ -228,7 +198,7 @@ class Pump:
         except (ValueError, KeyError, EdgeError) as error:  # not of the contract: nobody could read it
             return self._give_up(message, again is None, f"cannot be encoded: {error}")
         size = len(payload) + len(topic) + len(content) + 16
-        if self._deaths[lane, message.seq] >= _DEATHS:
+        if self._flight.is_to_blame(lane, message.seq):
             self._learnt = min(self._learnt, max(size - 1, 2 * HEADROOM))
             return self._too_large(message, size, again is None)
         if size > self._maximum_packet or (size > self._learnt and message.message.content == BLOCK):
@@ -243,9 +213,7 @@ class Pump:
         else:
             window.repeated(message.seq, now)
             self.counts["repeated"] += 1
-        self._flying[mid] = _Flying(lane, message.seq, size)
-        if lane in _BULK:
-            self._flying_bulk += size
+        self._flight.add(mid, lane, message.seq, size)
         return True
 
     def _floor(self, lane: Lane, seq: int) -> int:
@@ -272,8 +240,7 @@ class Pump:
                 ranges[-1] = ranges[-1][0], message.seq
             else:
                 ranges.append((message.seq, message.seq))
-            self._suspects.discard((lane, message.seq))
-            self._deaths.pop((lane, message.seq), None)
+            self._flight.clear(lane, message.seq)
         self._outbox.acknowledge(self._epoch, lane, 0, ranges)
 
     def _too_large(self, message: Spooled, size: int, new: bool) -> bool:
@@ -283,11 +250,12 @@ class Pump:
         pieces = smaller(message.message, largest)
         if len(pieces) < 2:
             return self._give_up(message, new, f"{size} bytes: the broker does not take it")
-        if not self._respool(pieces):
-            return False
-        self.counts["split"] += 1
         self._splitting[lane][seq] = pieces[-1]
         self._split[id(pieces[-1])] = lane, seq
+        if not self._respool(pieces):
+            del self._splitting[lane][seq], self._split[id(pieces[-1])]
+            return False
+        self.counts["split"] += 1
         self._pass_over(message, new)
         return True
 
@@ -313,8 +281,7 @@ class Pump:
             self._feeds[lane].take(message)
         else:
             self._windows[lane].delivered(seq)
-        self._suspects.discard((lane, seq))
-        self._deaths.pop((lane, seq), None)
+        self._flight.clear(lane, seq)
 
     def _bury(self, message: Spooled, reason: str) -> None:
         """To the dead letters, and out of the spool."""
@@ -326,7 +293,7 @@ class Pump:
             del self._undead[: -self._bounds.messages]  # what is forgotten is in the spool still, for the next start
             return
         self.counts["dead_letters"] += 1
-        self._suspects.discard((message.message.lane, message.seq))
+        self._flight.clear(message.message.lane, message.seq)
         self._outbox.acknowledge(self._epoch, message.message.lane, 0, [(message.seq, message.seq)])
 
     def _bury_again(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.clock import SystemClock
@@ -263,6 +263,7 @@ def test_the_rate_of_a_channel_is_limited_also_across_a_restart(tmp_path):
     station.close()
 
 
+@settings(deadline=None)
 @given(st.floats(0, 600), st.lists(st.integers(0, MINUTE), max_size=200))
 def test_no_minute_has_more_writes_than_the_rate_and_one_burst(per_minute, waits):
     rate, now, taken = Rate(per_minute, 0, 0), 0, []
@@ -413,11 +414,12 @@ def test_channels_name_their_source_where_there_are_several(tmp_path):
 
 
 def test_a_key_that_cannot_be_used_is_told_at_the_start(tmp_path):
-    for settings in ({"public_key": tmp_path / "none"}, {"public_key": Path(__file__)}):
+    for changes in ({"public_key": tmp_path / "none"}, {"public_key": Path(__file__)}):
         with pytest.raises(EdgeError, match="key"):
-            Station(tmp_path, **settings)
+            Station(tmp_path, **changes)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_whatever_comes_is_refused_and_counted(data):
     class Desk(CommandDesk):

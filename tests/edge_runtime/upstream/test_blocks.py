@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.contract.message import Lane
@@ -83,6 +83,7 @@ def test_blocks_are_bounded_before_packing(lane):
     assert len(rows_of(unpacked(messages, "observation"), lambda b, i: b.readings[i].tobytes())) == 900
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_every_accepted_row_is_in_one_block_as_it_was(data):
     random = np.random.default_rng(data.draw(st.integers(0, 2**32)))

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.contract.message import Lane
@@ -92,6 +92,7 @@ def test_a_spool_that_cannot_be_read_now_loses_nothing():
     assert take_all(feed) == [1, 2]
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.one_of(st.tuples(st.just("commit"), st.integers(1, 200)), st.tuples(st.just("take"), st.integers(0, 99)))

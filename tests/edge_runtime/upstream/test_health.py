@@ -1,7 +1,7 @@
 """Whether data is live or a backlog: not at every hiccup, but before the live lane grows old."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.upstream.health import SECOND, Health
@@ -67,6 +67,7 @@ def test_after_an_outage_it_waits_for_the_first_acknowledgement(played):
     assert played.look(3, outstanding=5, delivered=0)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 30)), max_size=50))
 def test_it_changes_only_after_lasting_trouble_or_peace(phases):
     health, now, run, well_before, before = Health(10 * SECOND), 0, 0, None, False

@@ -1,5 +1,6 @@
 """The link with real brokers, a real journal and a hub in a process of its own: all arrives once, in its order."""
 
+import json
 import os
 import random as chance
 import signal
@@ -14,6 +15,8 @@ from queue import SimpleQueue
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 
@@ -327,6 +330,28 @@ def test_requests_and_commands_reach_those_who_answer_them(iotcore, tmp_path):  
             client.publish(request, Request("r1", "state", ("m1",)).pack(), 1)
             assert requests.get(timeout=20) == Request("r1", "state", ("m1",))
             assert station.link.tally()["refused_request_schema"] == 1
+
+
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.one_of(st.binary(max_size=60), st.sampled_from([b"ack", b"command", b"request", b"other"])),
+    st.one_of(
+        st.binary(max_size=100),
+        st.recursive(
+            st.one_of(st.integers(), st.text(max_size=5), st.none(), st.booleans()),
+            lambda inner: (
+                st.dictionaries(st.sampled_from(["schema", "epoch", "lanes", "live", "upto", "id"]), inner)
+                | st.lists(inner, max_size=3)
+            ),
+        ).map(lambda value: json.dumps(value).encode()),
+    ),
+    st.integers(0, 15),
+)
+def test_whatever_comes_down_raises_nothing_and_is_counted(station, kind, payload, flags):
+    before = sum(station.link.counts.values())
+    station.link._message(0x30 | flags, b"overhaul/1/north/gw-7/down/" + kind, b"", payload, None)
+    assert sum(station.link.counts.values()) > before
+    assert not any(name.startswith("failed") for name in station.link.counts)
 
 
 def test_who_is_killed_is_offline_by_last_will(iotcore, tmp_path):  # noqa: F811

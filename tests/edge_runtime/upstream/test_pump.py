@@ -243,6 +243,16 @@ def test_a_block_too_large_for_the_broker_is_replaced_by_pieces(world):
     assert world.pump.counts["split"] == 1
 
 
+def test_pieces_may_be_committed_before_anybody_looks(world):
+    world.connect(maximum_packet=4096)
+    world.pump._respool = lambda messages: world.commit(*messages) or True
+    world.commit(block(rows=200))
+    world.work()
+    world.work()
+    assert 1 not in world.spool[Lane.LIVE]
+    assert len(world.spool[Lane.LIVE]) >= 2
+
+
 def test_while_pieces_cannot_be_committed_the_lane_waits(world):
     world.connect(maximum_packet=4096)
     world.full = True

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.contract.message import Lane, Spooled
@@ -141,6 +141,7 @@ def test_machines_are_found_again_by_name():
     assert not RawSelector(ASSETS, ("shake",), RawSettings(before=5), plant.fetch).restore(state)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), max_size=30), st.integers(0, 3), st.integers(0, 3)
 )

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.contract.message import Lane
@@ -117,6 +117,7 @@ def test_a_checkpoint_does_not_forget_what_was_not_taken():
     sums.state()
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.booleans())
 def test_it_is_what_plain_python_sums_up(seed, restarts):
     random = np.random.default_rng(seed)

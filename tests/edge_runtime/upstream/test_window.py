@@ -1,6 +1,6 @@
 """What is on its way: bounded, sent again until acknowledged, and never stuck behind one message."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.contract.message import Lane, Outgoing, Spooled
@@ -147,6 +147,7 @@ def test_a_broker_that_takes_nothing_at_all_makes_nothing_be_given_up():
     assert sent.refuse(2, taken=6) == message(2)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["add", "ack", "range", "lost", "wait", "repeat"]), st.integers(0, 40))))
 def test_a_message_is_either_on_its_way_or_delivered_once(steps):
     sent = Window(8, 60, 30 * SECOND, overtaken=2 * SECOND, tries=10**6)
