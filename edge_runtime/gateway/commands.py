@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, cast
 
 from edge_runtime.clock import Clock
 from edge_runtime.contract import bodies
@@ -31,7 +31,7 @@ from edge_runtime.gateway.command_log import BEGUN, CommandLog, Record
 from edge_runtime.gateway.command_rules import MINUTE, Rules
 from edge_runtime.gateway.config import AllowedCommand, CommandSettings
 from edge_runtime.journal.work import Work
-from edge_runtime.sources.source import Source
+from edge_runtime.sources.source import Readable, Source
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +40,6 @@ WRITE_TIMEOUT = 60.0  # s; sources have shorter ones of their own
 READ_TRIES = 100  # at reading back after a restart, a pause apart: sources need time to connect
 PAUSE = 0.2  # s
 _AUTHENTIC = ("future", "expired")  # refusals that follow a signature which was right
-
-
-class CanRead(Protocol):
-    """A source that can tell how a set-point stands, without writing it."""
-
-    def read(self, asset: str, channel: str) -> float: ...
 
 
 class _Came(NamedTuple):
@@ -247,7 +241,7 @@ class CommandDesk:
         if source is None or not hasattr(source, "read"):
             return None
         try:
-            value = float(cast(CanRead, source).read(record.asset, record.channel))
+            value = float(cast(Readable, source).read(record.asset, record.channel))
         except Exception as error:
             log.info("command %s: %s %s cannot be read: %s", record.id, record.asset, record.channel, error)
             return None

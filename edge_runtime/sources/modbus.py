@@ -111,21 +111,35 @@ class ModbusSource:
             wire.close()
 
     def write(self, asset: str, channel: str, value: float) -> float:
+        what, register = self._set_point(asset, channel)
+        what = f"{what} = {value:g}"
+        try:
+            words = register.words(value)
+        except ValueError as error:
+            raise CommandError(f"{what}: {error}") from error
+        return self._exchange(what, register, words)
+
+    def read(self, asset: str, channel: str) -> float:
+        """How a set-point stands; `CommandError` if it cannot be read."""
+        return self._exchange(*self._set_point(asset, channel))
+
+    def _set_point(self, asset: str, channel: str) -> tuple[str, Register]:
         what = f"source '{self.name}', asset '{asset}', channel '{channel}'"
         register = self._writable.get((asset, channel))
         if register is None:
             raise CommandError(f"{what} may not be written: map a holding register or coil with writable = true")
-        try:
-            words = register.words(value)
-        except ValueError as error:
-            raise CommandError(f"{what} = {value:g}: {error}") from error
+        return what, register
+
+    def _exchange(self, what: str, register: Register, words: Sequence[int] | None = None) -> float:
+        """Write `words`, if any, and read."""
         if not self._wire_lock.acquire(timeout=self.settings.timeout):
             raise CommandError(f"{what}: the device is busy, nothing was written; try again")
         try:
-            self._wire.write(register.table, register.unit, register.address, words)
+            if words is not None:
+                self._wire.write(register.table, register.unit, register.address, words)
             found = self._wire.read(register.table, register.unit, *register.place)
         except (RefusedError, SilentError, LostError) as error:
-            raise CommandError(f"{what} = {value:g}: {error}") from error
+            raise CommandError(f"{what}: {error}") from error
         finally:
             self._wire_lock.release()
         return register.value(found)

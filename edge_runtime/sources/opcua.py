@@ -21,7 +21,7 @@ from edge_runtime.sources.opcua_settings import OpcuaValue as OpcuaValue
 from edge_runtime.sources.opcua_settings import OpcuaWaveform as OpcuaWaveform
 from edge_runtime.sources.opcua_subscription import Subscription, read_nodes
 from edge_runtime.sources.opcua_values import Mapped, arrivals, to_nanos
-from edge_runtime.sources.opcua_write import write
+from edge_runtime.sources.opcua_write import read, write
 from edge_runtime.sources.source import Arrival, Finding, Inbox, SourceStatus, WaveformArrival
 
 _log = logging.getLogger(__name__)
@@ -94,14 +94,26 @@ class OpcuaSource:
         return asyncio.run(self._check())
 
     def write(self, asset: str, channel: str, value: float) -> float:
-        what = f"source '{self.name}', asset '{asset}', channel '{channel}'"
-        mapped = self._writable.get((asset, channel))
-        if mapped is None:
-            raise CommandError(f"{what} may not be written: map its node with writable = true")
+        what, mapped = self._set_point(asset, channel)
         try:
             return self._loop.call(self._write(mapped, value), self.settings.timeout)
         except Exception as error:  # whatever the library raises, nothing is known to be written
             raise CommandError(f"{what} = {value:g}: {explain(error, self.settings)}") from error
+
+    def read(self, asset: str, channel: str) -> float:
+        """How a set-point stands; `CommandError` if it cannot be read."""
+        what, mapped = self._set_point(asset, channel)
+        try:
+            return self._loop.call(self._read(mapped), self.settings.timeout)
+        except Exception as error:
+            raise CommandError(f"{what}: {explain(error, self.settings)}") from error
+
+    def _set_point(self, asset: str, channel: str) -> tuple[str, OpcuaValue]:
+        what = f"source '{self.name}', asset '{asset}', channel '{channel}'"
+        mapped = self._writable.get((asset, channel))
+        if mapped is None:
+            raise CommandError(f"{what} may not be written: map its node with writable = true")
+        return what, mapped
 
     async def _run(self) -> None:
         while True:
@@ -197,9 +209,15 @@ class OpcuaSource:
         self._last_arrival = self._clock.utc()
 
     async def _write(self, mapped: OpcuaValue, value: float) -> float:
+        return await write(self._connection(), mapped.node, value)
+
+    async def _read(self, mapped: OpcuaValue) -> float:
+        return await read(self._connection(), mapped.node)
+
+    def _connection(self) -> Any:
         if self._client is None:
             raise OpcuaError(f"not connected: {self._detail}")
-        return await write(self._client, mapped.node, value)
+        return self._client
 
     async def _check(self) -> list[Finding]:
         where = f"{self.name}: opcua {self.settings.url}"

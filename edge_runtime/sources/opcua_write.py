@@ -23,10 +23,11 @@ async def write(client: Any, node: str, value: float) -> float:
     (status,) = await client.uaclient.write(asked)
     if not status.is_good():
         raise OpcuaError(f"the server refuses to write {node} ({status_name(int(status.value))})")
-    return await _read(client, node)
+    return await read(client, node)
 
 
-async def _read(client: Any, node: str) -> float:
+async def read(client: Any, node: str) -> float:
+    """The node's number; `OpcuaError` if it has none."""
     (data,) = await read_nodes(client, [node])
     code = int(data.StatusCode.value) if data.StatusCode is not None else 0
     if code >> 30 >= 2:

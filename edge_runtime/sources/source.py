@@ -95,3 +95,14 @@ class Source(Protocol):
     def write(self, asset: str, channel: str, value: float) -> float:
         """Write a set-point and return what is read back; `CommandError` if it cannot. Blocks at most its timeout."""
         ...
+
+
+class Readable(Protocol):
+    """A source that can also tell how a set-point stands without writing it.
+
+    Commands ask for it after a crash: what was begun then is read back, and never written again.
+    """
+
+    def read(self, asset: str, channel: str) -> float:
+        """`CommandError` if it cannot be read, or is no set-point. Blocks at most the source's timeout."""
+        ...

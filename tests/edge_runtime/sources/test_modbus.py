@@ -298,7 +298,7 @@ def test_set_points_are_written_and_read_back(shared):
     with running(source) as inbox:
         wait_until(lambda: inbox.got)
         assert source.write("P-1", "speed", 150.5) == pytest.approx(150.5)
-        assert source.write("P-1", "count", -5) == -5
+        assert source.write("P-1", "count", -5) == source.read("P-1", "count") == -5
         assert source.write("P-1", "valve", 1) == 1
         wait_until(lambda: 1 in inbox.values("P-1", "valve"))
         for channel, number, told in [
@@ -310,6 +310,10 @@ def test_set_points_are_written_and_read_back(shared):
         ]:
             with pytest.raises(CommandError, match=told):
                 source.write("P-1", channel, number)
+        with pytest.raises(CommandError, match="may not be written"):
+            source.read("P-1", "level")
+    with pytest.raises(CommandError, match="not connected"):
+        source.read("P-1", "count")
 
 
 def test_a_write_that_the_device_refuses_is_an_error():

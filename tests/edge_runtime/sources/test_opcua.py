@@ -314,7 +314,7 @@ def test_set_points_are_written_in_the_nodes_type_and_read_back(server):
     with running(source) as inbox:
         wait_until(lambda: source.status().connected)
         for name, (kind, wanted) in kinds.items():
-            assert source.write("P-1", name, wanted) == wanted
+            assert source.write("P-1", name, wanted) == source.read("P-1", name) == wanted
             assert server.get(name) == wanted
             assert type(server.get(name)) is {"Double": float, "Boolean": bool}.get(kind, int)
         wait_until(lambda: -5 in inbox.values("P-1", "w_int"))
@@ -330,8 +330,12 @@ def test_set_points_are_written_in_the_nodes_type_and_read_back(server):
         ]:
             with pytest.raises(CommandError, match=told):
                 source.write("P-1", channel, number)
+        with pytest.raises(CommandError, match="may not be written"):
+            source.read("P-1", "read_only")
     with pytest.raises(CommandError):
         source.write("P-1", "w_int", 1)
+    with pytest.raises(CommandError):
+        source.read("P-1", "w_int")
 
 
 def test_check_tells_value_unit_range_and_rights_of_each_node(server, tmp_path):
