@@ -15,10 +15,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paho.mqtt.client import Client, MQTTv5
+from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_runtime.clock import SystemClock
 from edge_runtime.contract.command import Command, sign
 from edge_runtime.contract.message import Lane
+from edge_runtime.contract.topics import down
 from edge_runtime.errors import CommandError, EdgeError
 from edge_runtime.gateway.command_log import CommandLog
 from edge_runtime.gateway.command_rules import MINUTE, Rate
@@ -26,8 +29,13 @@ from edge_runtime.gateway.commands import CommandDesk
 from edge_runtime.gateway.config import AllowedCommand, CommandSettings
 from edge_runtime.journal.journal import Journal
 from edge_runtime.journal.settings import JournalSettings, SpoolSettings
-from tests.edge_runtime.broker import until
-from tests.edge_runtime.hub import ROOT
+from edge_runtime.sources.modbus import ModbusSettings, ModbusSource, ModbusValue
+from tests.edge_runtime.broker import iotcore, until  # noqa: F401
+from tests.edge_runtime.hub import ROOT, Hub
+from tests.edge_runtime.sources.inbox import ListInbox
+from tests.edge_runtime.sources.modbus_server import ModbusServer
+from tests.edge_runtime.upstream.station import GATEWAY, SITE
+from tests.edge_runtime.upstream.station import Station as Gateway
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 SECOND = 1_000_000_000
@@ -417,6 +425,47 @@ def test_a_key_that_cannot_be_used_is_told_at_the_start(tmp_path):
     for changes in ({"public_key": tmp_path / "none"}, {"public_key": Path(__file__)}):
         with pytest.raises(EdgeError, match="key"):
             Station(tmp_path, **changes)
+
+
+def test_from_the_centre_to_a_register_and_back(tmp_path, iotcore):  # noqa: F811
+    """All real: broker, link, journal, Modbus device, hub."""
+    station = Station(tmp_path)  # for its settings and commands
+    station.close()
+    values = (ModbusValue("pump-3", "speed", 4, type_="float32", writable=True),)
+    with (
+        ModbusServer() as device,
+        Hub(iotcore.url, tmp_path / "hub") as hub,
+        Gateway(tmp_path / "gateway", iotcore.url, lambda *came: desk.receive(*came)) as gateway,
+    ):
+        source = ModbusSource(ModbusSettings("line", "127.0.0.1", values, port=device.port), station.clock)
+        source.start(ListInbox())
+        desk = CommandDesk(
+            station.settings,
+            GATEWAY,
+            [source],
+            {"pump-3": 2}.get,
+            gateway.journal.submit,
+            tmp_path / "gateway" / "commands.db",
+            station.clock,
+        )
+        desk.start()
+        gateway.start()
+        until(lambda: source.status().connected and gateway.link.status().connected)
+        client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5)
+        client.connect("127.0.0.1", iotcore.port)
+        client.loop_start()
+        topic = down(SITE, GATEWAY, "command")
+        until(lambda: gateway.link._connection.subscribed)
+        for name, value in (("c-1", 1450.5), ("c-2", 9999.0)):
+            client.publish(topic, sign(KEY, station.command(name, value=value)), 1)
+        until(lambda: len(hub.told("ack")) == 2)
+        answers = {one["id"]: (one["status"], one["value"], one["reason"]) for one in hub.told("ack")}
+        assert answers == {"c-1": ("done", 1450.5, None), "c-2": ("refused", None, "out_of_range")}
+        assert source.read("pump-3", "speed") == 1450.5
+        client.disconnect()
+        client.loop_stop()
+        desk.stop()
+        source.stop()
 
 
 @settings(deadline=None)
