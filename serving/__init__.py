@@ -1,0 +1,13 @@
+"""The centre: what all gateways send, kept; every machine's twin, now and at any past moment; prognoses on request.
+
+gateways ──MQTT──▶ hub ──one transaction──▶ database ──▶ queries, twins, prediction service, exports
+                    └──down/ack, after the commit──▶ gateways
+
+* `database` holds the tables and their migrations; SQLite by default, PostgreSQL for production, the same code on both.
+* `registry` knows the machines: who owns each twin under which term, where it stands in the plant, its settings.
+* `hub` takes what gateways send: committed first, acknowledged then; nothing twice, nothing lost.
+
+Times are int64 nanoseconds, UTC unless said to be of the class (cycles × 1e9 for some). All that matters is in the
+database: any process may be killed at any time. The package imports `edge_runtime` (the contract, bundles), `twins` and
+`data`; nothing imports it.
+"""

@@ -1,0 +1,50 @@
+"""What can go wrong at the centre, as one tree.
+
+    ServingError
+    ├── ConfigError         centre.toml cannot be used
+    ├── DatabaseError       the database cannot be used
+    │   ├── AwayError       it cannot be reached or is busy: try again later
+    │   └── SchemaError     its tables are of another version
+    └── RegistryError       the registry says no
+        ├── UnknownError    there is no such asset, node, gateway or version
+        ├── ConflictError   somebody else was faster, or it exists already
+        └── InvalidError    what was asked for makes no sense
+
+Messages state the rule, the value that broke it and the way out.
+"""
+
+
+class ServingError(Exception):
+    """Base of all errors of this package."""
+
+
+class ConfigError(ServingError):
+    pass
+
+
+class DatabaseError(ServingError):
+    pass
+
+
+class AwayError(DatabaseError):
+    pass
+
+
+class SchemaError(DatabaseError):
+    pass
+
+
+class RegistryError(ServingError):
+    pass
+
+
+class UnknownError(RegistryError):
+    pass
+
+
+class ConflictError(RegistryError):
+    pass
+
+
+class InvalidError(RegistryError):
+    pass
