@@ -23,7 +23,7 @@ else:
     ],
 )
 def test_the_example_of_a_source_is_valid(module, kind, settings):
-    example, _, _ = module.__doc__[module.__doc__.index("[[source]]") :].partition("\n\n")
+    example, _, _ = module.__doc__[module.__doc__.index("[[source]]\n") :].partition("\n\n")
     (given,) = tomllib.loads(example)["source"]
     assert given.pop("type") == kind
     assert decode_strict(settings, given, "source", Path()).name == given["name"]
