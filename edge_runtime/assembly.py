@@ -11,8 +11,8 @@ A window without any sample is still an observation, until the machine has been 
 carries the gap in its `dt`. Samples are float32; a NaN is no sample. Of two samples of one channel with the same time
 the first wins.
 
-`assemble_table` does this for a table of history, `edge_runtime.intake.assembler` for samples as they arrive; both by the
-functions here. A recording gives the same observations both ways, to the bit, if each channel comes in order and no
+`assemble_table` does this for a table of history, `edge_runtime.intake.assembler` for samples as they arrive; both by
+the functions here. A recording gives the same observations both ways, to the bit, if each channel comes in order and no
 later than its allowance.
 """
 
@@ -107,11 +107,13 @@ def assemble_table(rules: Rules, time: I64, columns: F32) -> Assembled:
     window = np.searchsorted(ends, window_end(time, rules.interval))
     readings, duplicates = np.empty((len(ends), len(rules.channels)), np.float32), 0
     for i, rule in enumerate(rules.channels):
-        got = received[:, i]
-        samples, again = distinct(window[got], time[got], columns[got, i])
-        duplicates += len(again)
+        got = np.flatnonzero(received[:, i])
+        kept = got[distinct(window[got], time[got])]
+        duplicates += len(got) - len(kept)
+        where = spans(len(ends), window[kept], time[kept])
         with np.errstate(over="ignore", invalid="ignore"):  # infinite samples stay infinite: the graph flags them
-            readings[:, i] = _held(rule, ends, has_data, fold(rule.aggregate, len(ends), samples))
+            folded = fold(rule.aggregate, where, columns[kept, i].astype(np.float64))
+            readings[:, i] = _held(rule, ends, has_data, folded)
     return Assembled(ends, readings, duplicates)
 
 
@@ -140,12 +142,15 @@ def _held(rule: Rule, ends: I64, has_data: Bool, folded: Fold) -> F64:
     return np.where(young, aggregate(rule.aggregate, folded)[filled][source], np.nan)
 
 
-class ChannelSamples(NamedTuple):
-    """Samples of one channel in the order of their windows, within a window in that of their times; one a time."""
+class Spans(NamedTuple):
+    """How samples, sorted by window and time, lie in W windows: the `window` of each; by window how many there are, the
+    place of the `last` and its time, `newest` (of no meaning in an `empty` one)."""
 
     window: I64
-    time: I64
-    value: F64
+    n: I64
+    last: I64
+    newest: I64
+    empty: Bool
 
 
 class Fold(NamedTuple):
@@ -156,40 +161,55 @@ class Fold(NamedTuple):
     newest: I64
 
 
-def distinct(window: I64, time: I64, values: F32) -> tuple[ChannelSamples, I64]:
-    """Sorted samples of one channel, the first of each time and window, and the places of those that came again."""
+def distinct(window: I64, time: I64) -> Bool:
+    """Which of the sorted samples of a channel are the first of their time and window."""
     first = np.ones(len(time), bool)
     np.logical_or(time[1:] > time[:-1], window[1:] > window[:-1], out=first[1:])
-    if first.all():
-        return ChannelSamples(window, time, values.astype(np.float64)), np.zeros(0, np.int64)
-    return ChannelSamples(window[first], time[first], values[first].astype(np.float64)), np.flatnonzero(~first)
+    return first
 
 
-def fold(kind: str, windows: int, samples: ChannelSamples, before: Fold | None = None) -> Fold:
-    """Add up `samples` by window, after those that are already in `before`. Sums run one by one, in order."""
-    n = np.bincount(samples.window, minlength=windows)
+def spans(windows: int, window: I64, time: I64) -> Spans:
+    """Where the samples of each of `windows` windows lie."""
+    n = np.bincount(window, minlength=windows)
     last = np.cumsum(n) - 1
     empty = n == 0
-    at = np.where(empty, 0, last) if len(samples.time) else None
-    newest = np.zeros(windows, np.int64) if at is None else samples.time[at]
-    total: F64 = np.zeros(windows)
+    if not len(time):
+        return Spans(window, n, last, np.zeros(windows, np.int64), empty)
+    if empty.any():
+        last = np.where(empty, 0, last)
+    return Spans(window, n, last, time[last], empty)
+
+
+def fold(kind: str, where: Spans, values: F64, before: Fold | None = None) -> Fold:
+    """Add up the samples `values` by window, after those already in `before`. Sums run one by one, in order."""
+    total = _total(kind, where, values, before)
+    if before is None:
+        return Fold(where.n, total, where.newest)
+    if kind in ("min", "max"):
+        reduce = np.minimum if kind == "min" else np.maximum
+        total = np.where(before.n == 0, total, np.where(where.empty, before.total, reduce(total, before.total)))
+    elif kind == "last":
+        total = np.where(where.empty, before.total, total)
+    return Fold(where.n + before.n, total, np.where(where.empty, before.newest, where.newest))
+
+
+def _total(kind: str, where: Spans, values: F64, before: Fold | None) -> F64:
+    """What samples add up to in each window; of `before` only what sums go on from."""
+    windows = len(where.n)
     if kind in ("mean", "rms"):
-        window, weights = samples.window, samples.value * samples.value if kind == "rms" else samples.value
+        window, weights = where.window, values * values if kind == "rms" else values
         if before is not None:
             window, weights = np.append(np.arange(windows), window), np.append(before.total, weights)
-        total = np.asarray(np.bincount(window, weights=weights, minlength=windows), np.float64)
-    elif kind in ("min", "max") and at is not None:
-        reduce = np.minimum if kind == "min" else np.maximum
-        total[~empty] = reduce.reduceat(samples.value, (last - n + 1)[~empty])
-        if before is not None:
-            total = np.where(empty | (before.n == 0), total, reduce(total, before.total))
-    elif kind == "last" and at is not None:
-        total = samples.value[at]
-    if before is None:
-        return Fold(n, total, newest)
-    if kind not in ("mean", "rms"):
-        total = np.where(empty, before.total, total)
-    return Fold(n + before.n, total, np.where(empty, before.newest, newest))
+        return np.asarray(np.bincount(window, weights=weights, minlength=windows), np.float64)
+    if kind == "count" or not len(values):
+        return np.zeros(windows)
+    if kind == "last":
+        return values[where.last]
+    reduce = np.minimum if kind == "min" else np.maximum
+    total = np.zeros(windows)
+    filled = ~where.empty
+    total[filled] = reduce.reduceat(values, (where.last - where.n + 1)[filled])
+    return total
 
 
 def aggregate(kind: str, folded: Fold) -> F64:

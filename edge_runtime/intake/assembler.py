@@ -18,13 +18,16 @@ from itertools import chain
 import numpy as np
 
 from edge_runtime.arrays import F32, I64, Array, Bool
-from edge_runtime.assembly import ChannelSamples, Fold, Rules, aggregate, distinct, fold
+from edge_runtime.assembly import Fold, Rules, aggregate, distinct, fold, spans
 from edge_runtime.intake.records import LONG_AGO, Records
 
 NEVER = 2**63 - 1
 MOST_ROWS, KEPT_ROWS = 2048, 512  # of one window: beyond, its older rows are added up, and the newest kept
 MOST_WINDOWS = 32  # of one machine that close at once
 MOST_HEARD = 64
+
+
+_Closing = tuple[int, int, int, "Window | None"]  # machine, end, how many of the machine close before, samples
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +96,7 @@ class Assembler:
         self._due = array("q", [NEVER]) * machines
         self._due_view = np.frombuffer(self._due, np.int64)
         self._soonest = NEVER  # no window closes before
-        self._counted: dict[str, int] = {}
+        self._duplicates = 0
         self.held_time = np.full((machines, len(rules.channels)), LONG_AGO, np.int64)
         self.held_value = np.full((machines, len(rules.channels)), np.nan, np.float32)
         counts = [rule.aggregate == "count" for rule in rules.channels]
@@ -108,7 +111,7 @@ class Assembler:
             machine.offset = self.clock() - time
         window = machine.window
         if window is None or not window.start < time <= window.end:
-            window = self._window(machine, row, time)
+            window = self._window(machine, time)
         if window is None or time <= window.until:
             self._schedule(machine, row)
             return False
@@ -143,7 +146,7 @@ class Assembler:
         if time > machine.newest:
             machine.newest = time
             machine.offset = self.clock() - time
-        window = self._window(machine, row, max(time, machine.closed + 1))
+        window = self._window(machine, max(time, machine.closed + 1))
         assert window is not None  # only times up to `closed` have none
         window.newest, window.t_rx = max(window.newest, time), max(window.t_rx, t_rx)
         self._schedule(machine, row)
@@ -154,47 +157,49 @@ class Assembler:
         now = self.clock()
         if now <= self._soonest:
             return []
-        closing = _Closing()
+        closing: list[_Closing] = []
         for row in np.flatnonzero(self._due_view < now).tolist():
             machine = self.machines[row]
-            for _ in range(MOST_WINDOWS):
+            for turn in range(MOST_WINDOWS):
+                self._close_next(machine, row, turn, closing)
                 if self._due[row] >= now:
                     break
-                self._close_next(machine, row, closing)
         self._soonest = int(self._due_view.min(initial=NEVER))
         return self._observe(closing)
 
     def flush(self) -> list[Closed]:
         """Close all windows that have samples, and those before them, whatever they still wait for."""
-        closing = _Closing()
+        closing: list[_Closing] = []
         for row, machine in enumerate(self.machines):
+            turn = 0
             while machine.windows:
-                self._close_next(machine, row, closing)
+                self._close_next(machine, row, turn, closing)
+                turn += 1
         return self._observe(closing)
 
     def close(self, rows: I64, ends: I64) -> list[Closed]:
         """Close the windows of distinct machines up to `ends`, as they once were: what else waits keeps waiting."""
-        closing = _Closing()
+        closing: list[_Closing] = []
         for row, end in zip(rows.tolist(), ends.tolist(), strict=True):
             machine = self.machines[row]
             for earlier in [other for other in machine.windows if other < end]:
                 del machine.windows[earlier]
             if machine.closed < end:
                 machine.end = end
-                self._close_next(machine, row, closing, silent=False)
+                self._close_next(machine, row, 0, closing, silent=False)
         return self._observe(closing)
 
     def put_back(self, row: int, time: int, packed: bytes) -> None:
         """A row that was taken in before a restart: it tells nothing about the time that has passed."""
-        window = self._window(self.machines[row], row, time)
+        window = self._window(self.machines[row], time)
         if window is not None and time > window.until:
             window.rows.append(packed)
             window.newest = max(window.newest, time)
 
-    def take_counts(self) -> dict[str, int]:
-        """What has been counted since the last call."""
-        counts, self._counted = self._counted, {}
-        return counts
+    def take_duplicates(self) -> int:
+        """How many samples came twice since the last call."""
+        duplicates, self._duplicates = self._duplicates, 0
+        return duplicates
 
     @property
     def deadline(self) -> int | None:
@@ -208,7 +213,7 @@ class Assembler:
             self._schedule(machine, row)
         self._soonest = int(self._due_view.min(initial=NEVER))
 
-    def _window(self, machine: Machine, row: int, time: int) -> Window | None:
+    def _window(self, machine: Machine, time: int) -> Window | None:
         """The window that a sample at `time` falls into; None if it is closed."""
         if time <= machine.closed:
             return None
@@ -218,7 +223,7 @@ class Assembler:
             window = machine.windows[end] = Window(end, self._interval)
             if end < machine.end:
                 machine.end = end
-                self._schedule(machine, row)
+                self._target(machine)
         machine.window = window
         return window
 
@@ -231,11 +236,14 @@ class Assembler:
                 self._target(machine)
 
     def _target(self, machine: Machine) -> None:
+        if not self._waits:
+            machine.target = machine.end
+            return
         heard = 0
         for channels, time in machine.heard.items():
             if time >= machine.end:
                 heard |= channels
-        if heard == self._all and self._waits:
+        if heard == self._all:
             machine.target = machine.end + LONG_AGO  # nothing to wait for
         else:
             machine.target = machine.end + self._longest(heard)
@@ -257,9 +265,10 @@ class Assembler:
             self._target(machine)
             due = machine.offset + machine.target
         self._due[row] = due
-        self._soonest = min(due, self._soonest)
+        if due < self._soonest:
+            self._soonest = due
 
-    def _close_next(self, machine: Machine, row: int, closing: _Closing, silent: bool = True) -> None:
+    def _close_next(self, machine: Machine, row: int, turn: int, closing: list[_Closing], silent: bool = True) -> None:
         """Close the next window; after `max_gap` of silence go to the next with samples instead, if there is one."""
         end = machine.end
         window = machine.windows.pop(end, None)
@@ -270,7 +279,7 @@ class Assembler:
                 machine.newest_closed = window.newest
                 if window is machine.window:
                     machine.window = None
-            closing.add(row, end, window)
+            closing.append((row, end, turn, window))
             machine.closed, machine.end = end, end + self._interval
         if machine.heard:
             earliest = machine.closed + self._interval
@@ -289,52 +298,65 @@ class Assembler:
 
     def _fold(self, records: Array, group: I64, windows: Sequence[Window], rows: Sequence[int]) -> list[Fold]:
         """The samples of `windows` (of machines `rows`), by channel; `group`: the place of each record's window."""
-        time, values = records["time"], records["values"]
+        time, values = records["time"], records["values"].astype(np.float64)
         received = ~np.isnan(values[:, : len(self.rules.channels)])
-        complete, once = received.all(), _ascending(group, time)
+        once = _ascending(group, time)
+        where = spans(len(windows), group, time) if once and received.all() else None
+        before = _before(windows)
         folds = []
         for i, rule in enumerate(self.rules.channels):
-            got = slice(None) if complete else received[:, i]
-            if once:
-                samples = ChannelSamples(group[got], time[got], values[got, i].astype(np.float64))
-            else:
-                samples, again = distinct(group[got], time[got], values[got, i])
-                np.add.at(self.duplicate, np.asarray(rows)[group[got][again]], 1)
-                self._counted["duplicate"] = self._counted.get("duplicate", 0) + len(again)
-            folds.append(fold(rule.aggregate, len(windows), samples, _before(windows, i)))
+            if where is not None:
+                folds.append(fold(rule.aggregate, where, values[:, i], before[i] if before else None))
+                continue
+            kept = np.flatnonzero(received[:, i])
+            if not once:
+                first = distinct(group[kept], time[kept])
+                again = np.asarray(rows)[group[kept[~first]]]
+                np.add.at(self.duplicate, again, 1)
+                self._duplicates += len(again)
+                kept = kept[first]
+            own = spans(len(windows), group[kept], time[kept])
+            folds.append(fold(rule.aggregate, own, values[kept, i], before[i] if before else None))
         return folds
 
-    def _observe(self, closing: _Closing) -> list[Closed]:
-        if not closing.rows:
+    def _observe(self, closing: list[_Closing]) -> list[Closed]:
+        """The observations of windows that close."""
+        if not closing:
             return []
-        places = [i for i, window in enumerate(closing.windows) if window is not None]
-        windows = [window for window in closing.windows if window is not None]
-        t_rx = np.zeros(len(closing.rows), np.int64)
-        n = np.zeros((len(closing.rows), len(self.rules.channels)), np.int64)
-        value, newest = np.zeros(n.shape, np.float32), np.zeros(n.shape, np.int64)
+        rows, ends, turn = (np.array(column) for column in list(zip(*closing, strict=True))[:3])
+        windows = [window for _, _, _, window in closing if window is not None]
+        has_data = np.array([window is not None for _, _, _, window in closing])
+        shape = (len(windows), len(self.rules.channels))
+        n, value, newest = np.zeros(shape, np.int64), np.zeros(shape, np.float32), np.zeros(shape, np.int64)
+        t_rx = np.zeros(len(windows), np.int64)
         if windows:
-            size = np.array([len(window.rows) for window in windows])
-            records = self.records.array(chain.from_iterable(window.rows for window in windows))
-            group = np.repeat(np.arange(len(windows)), size)
-            came = np.array([window.t_rx for window in windows])
-            came[size > 0] = np.maximum(came, np.append(records["t_rx"], 0)[np.cumsum(size) - 1])[size > 0]
-            t_rx[places] = came
-            if not _ascending(group, records["time"]):
-                records = records[np.lexsort((records["time"], group))]
+            records, group, t_rx = self._records_of(windows)
             with np.errstate(over="ignore", invalid="ignore"):  # infinite samples stay infinite: the graph flags them
-                folds = self._fold(records, group, windows, [closing.rows[i] for i in places])
-                for i, (rule, folded) in enumerate(zip(self.rules.channels, folds, strict=True)):
-                    n[places, i], newest[places, i] = folded.n, folded.newest
-                    value[places, i] = aggregate(rule.aggregate, folded)
-        rows, ends, turn = np.array(closing.rows), np.array(closing.ends), np.array(closing.turns)
-        has_data = np.zeros(len(rows), bool)
-        has_data[places] = True
+                for i, folded in enumerate(self._fold(records, group, windows, rows[has_data])):
+                    n[:, i], newest[:, i] = folded.n, folded.newest
+                    value[:, i] = aggregate(self.rules.channels[i].aggregate, folded)
+        if len(windows) < len(closing):
+            n, value, newest, t_rx = (_spread(column, has_data) for column in (n, value, newest, t_rx))
+        if not turn.any():
+            return [Closed(rows, ends, self._hold(rows, ends, n, value, newest, has_data), t_rx)]
         batches = []
         for k in range(int(turn.max()) + 1):
             at = np.flatnonzero(turn == k)
             readings = self._hold(rows[at], ends[at], n[at], value[at], newest[at], has_data[at])
             batches.append(Closed(rows[at], ends[at], readings, t_rx[at]))
         return batches
+
+    def _records_of(self, windows: list[Window]) -> tuple[Array, I64, I64]:
+        """The rows of `windows` in order of time, the place of each one's window, and when the newest came to each."""
+        size = np.array([len(window.rows) for window in windows])
+        records = self.records.array(chain.from_iterable(window.rows for window in windows))
+        group = np.repeat(np.arange(len(windows)), size)
+        t_rx = np.array([window.t_rx for window in windows])
+        filled = size > 0
+        t_rx[filled] = np.maximum(t_rx, np.append(records["t_rx"], 0)[np.cumsum(size) - 1])[filled]
+        if not _ascending(group, records["time"]):
+            records = records[np.lexsort((records["time"], group))]
+        return records, group, t_rx
 
     def _hold(self, rows: I64, ends: I64, n: I64, value: F32, newest: I64, has_data: Bool) -> F32:
         """Readings of distinct machines: the aggregates of this window, or what is held of earlier ones."""
@@ -347,31 +369,23 @@ class Assembler:
         return readings
 
 
-class _Closing:
-    """Windows that close, machine by machine: `turn` counts those of one machine."""
-
-    def __init__(self) -> None:
-        self.rows: list[int] = []
-        self.ends: list[int] = []
-        self.windows: list[Window | None] = []
-        self.turns: list[int] = []
-
-    def add(self, row: int, end: int, window: Window | None) -> None:
-        again = self.rows and self.rows[-1] == row
-        self.turns.append(self.turns[-1] + 1 if again else 0)
-        self.rows.append(row)
-        self.ends.append(end)
-        self.windows.append(window)
-
-
 def _ascending(group: I64, time: I64) -> bool:
     """Whether the times of each group rise, none twice."""
     return bool(((time[1:] > time[:-1]) | (group[1:] > group[:-1])).all())
 
 
-def _before(windows: Sequence[Window], channel: int) -> Fold | None:
-    if all(window.before is None for window in windows):
+def _before(windows: Sequence[Window]) -> list[Fold] | None:
+    """By channel, what had been added up of each window; None if nothing had."""
+    channels = next((len(window.before) for window in windows if window.before is not None), None)
+    if channels is None:
         return None
-    nothing = Fold(np.zeros(1, np.int64), np.zeros(1), np.zeros(1, np.int64))
-    folds = [nothing if window.before is None else window.before[channel] for window in windows]
-    return Fold(*(np.concatenate(part) for part in zip(*folds, strict=True)))
+    nothing = [Fold(np.zeros(1, np.int64), np.zeros(1), np.zeros(1, np.int64))] * channels
+    by_window = [nothing if window.before is None else window.before for window in windows]
+    return [Fold(*map(np.concatenate, zip(*folds, strict=True))) for folds in zip(*by_window, strict=True)]
+
+
+def _spread(values: Array, filled: Bool) -> Array:
+    """`values` of the windows that are `filled`, and zeros for the others."""
+    spread = np.zeros((len(filled), *values.shape[1:]), values.dtype)
+    spread[filled] = values
+    return spread

@@ -30,7 +30,7 @@ from edge_runtime.intake.notes import Notes
 from edge_runtime.intake.passage import Passage
 from edge_runtime.intake.records import LONG_AGO, Records
 from edge_runtime.intake.snapshots import Receipt, Snapshots
-from edge_runtime.intake.values import NAN, NUMBERS, Values
+from edge_runtime.intake.values import LARGEST, NAN, NUMBERS, Values
 from edge_runtime.manifest import Contract
 from edge_runtime.sources.source import Arrival, WaveformArrival
 
@@ -87,15 +87,16 @@ class Intake:
         try:
             row = self._index[asset]
             plan = self._plans[tuple(values)]
-            given = (*values.values(), NAN)
+            numbers = plan.pick((*values.values(), NAN))
             if (
                 type(time) is int
                 and self._earliest <= time <= t_rx + self._ahead
                 and plan.simple
-                and NUMBERS.issuperset(map(type, given))
+                and NUMBERS.issuperset(map(type, numbers))
                 and (total := sum(values.values())) == total  # it is NaN if one of them is
+                and not (plan.noted and self._noteworthy(numbers[-2], numbers[-1]))
             ):
-                packed = self.records.pack(row, time, t_rx, *plan.pick(given))
+                packed = self.records.pack(row, time, t_rx, *numbers)
                 if self._accept(row, time, packed, plan.channels):
                     if self.assembles:
                         self._rows.append(packed)
@@ -137,12 +138,11 @@ class Intake:
         if row is None:
             return
         time, values = arrival.time, arrival.values if isinstance(arrival.values, Mapping) else {}
-        if len(values) <= 4 * len(self.channels) + 64:
-            self._values.plan(tuple(values))  # the next of its kind goes the short way
-        numbers, received, known = self._values.read(values)
+        plan = self._values.plan(tuple(values))
+        numbers, received = self._values.read(plan, values)
         packed = self.records.pack(row, time, t_rx, *numbers)
         event, age = numbers[-2:]
-        if not known:
+        if not plan.places:
             self._refuse(arrival, "empty")
         elif self.assembles:
             noted = self._note(row, time, event, age)
@@ -166,6 +166,10 @@ class Intake:
             # The event of a row that is late is not lost: its receipt waits with it.
             carried = event > 0 and self.notes.event(row, time, int(event), (arrival.source, arrival.receipt))
             self._refuse(arrival, "duplicate" if again else "late", row, acknowledge=not carried)
+
+    def _noteworthy(self, event: float, age: float) -> bool:
+        """Whether there is more to do than to keep them with the row."""
+        return event < 0 or event > 0 or age < 0 or age > LARGEST or (self.assembles and age >= 0)
 
     def _note(self, row: int, time: int, event: float, age: float) -> bool:
         """Keep event and age; whether there is anything new."""
@@ -225,7 +229,8 @@ class Intake:
         """Closed observations: in batches of distinct machines, those of a machine in order."""
         if self.assembles:
             batches = [self._assembled(closed) for closed in self.assembler.ready()]
-            self.counts.update(self.assembler.take_counts())
+            if duplicates := self.assembler.take_duplicates():
+                self.counts["duplicate"] += duplicates
             return batches
         batches = [self._as_they_came(records) for records in self.passage.ready()]
         if batches and self._receipts:
@@ -248,8 +253,10 @@ class Intake:
     def _as_they_came(self, records: Array) -> Batch:
         rows, time, values = records["row"].copy(), records["time"].copy(), records["values"]
         carried, _, receipts = self.notes.take(rows, time)
-        own = np.nan_to_num(values[:, -2])
-        event = np.where((own == 0) | ((carried > 0) & (carried < own)), carried, own)
+        own = values[:, -2]
+        event = np.where(own > 0, own, np.float32(0))
+        if carried.any():  # the smaller one forgets more, but for 0: nothing happened
+            event = np.where((event == 0) | ((carried > 0) & (carried < event)), carried, event)
         readings, age = np.ascontiguousarray(values[:, :-2]), values[:, -1].copy()
         carry = tuple(receipt for receipt in receipts if receipt[1] is not None)
         return self._with_waveforms(Batch(rows, time, readings, event, age, {}, records["t_rx"].copy(), carry))

@@ -16,18 +16,23 @@ import numpy as np
 NAN = math.nan
 NUMBERS = frozenset((float, int))  # bool is neither
 EVENTS = (0.0, 1.0, 2.0)
-_MOST_PLANS = 1024
-_LARGEST = float(np.finfo(np.float32).max)
+LARGEST = float(np.finfo(np.float32).max)
+_MOST_PLANS, _MOST_NAMES, _LONGEST_NAME = 1024, 64, 128  # names beside the channels
+_FITS = 10**300  # whole numbers up to here become a float
 
 
 class Plan(NamedTuple):
     """For messages with the same names in the same order: `pick((*values, NaN))` is all channels, event and age.
 
-    `channels`: bits of those named. Not `simple`: event, age, or what is not of this class, is among the names.
+    `places`: those that are named; `channels`: bits of the channels among them; `noted`: event or age are among them;
+    `unknown`: number of names that are not of this class; `simple`: none is, and there is a channel among them.
     """
 
     pick: Callable[[tuple[Any, ...]], tuple[Any, ...]]
+    places: tuple[int, ...]
     channels: int
+    noted: bool
+    unknown: int
     simple: bool
 
 
@@ -36,7 +41,7 @@ class Values:
 
     def __init__(self, channels: Sequence[str], counts: Counter[str]) -> None:
         self.counts = counts
-        self.plans: dict[tuple[str, ...], Plan] = {}
+        self.plans: dict[tuple[Any, ...], Plan] = {}
         self._place = {name: i for i, name in enumerate((*channels, "event", "age"))}
         self._channels = len(channels)
 
@@ -46,36 +51,46 @@ class Values:
         if plan is not None:
             return plan
         source = {self._place[name]: i for i, name in enumerate(names) if name in self._place}
-        nothing = len(names)
-        pick = itemgetter(*(source.get(place, nothing) for place in range(len(self._place))))
-        channels = sum(1 << place for place in source)
-        plan = Plan(pick, channels, 0 < len(names) == len(source) and channels < 1 << self._channels)
-        if plan.simple:
+        pick = itemgetter(*(source.get(place, len(names)) for place in range(len(self._place))))
+        channels = sum(1 << place for place in source if place < self._channels)
+        noted = any(place >= self._channels for place in source)
+        unknown = len(names) - len(source)
+        plan = Plan(pick, tuple(source), channels, noted, unknown, channels > 0 and not unknown)
+        if plan.unknown <= _MOST_NAMES and all(len(str(name)) <= _LONGEST_NAME for name in names):
             if len(self.plans) >= _MOST_PLANS:
                 self.plans.clear()
             self.plans[names] = plan
         return plan
 
-    def read(self, values: Mapping[str, Any]) -> tuple[list[float], int, bool]:
-        """All channels, event and age, value by value; bits of the channels received; whether any name is known."""
-        row, received, known = [NAN] * len(self._place), 0, False
-        for name, value in values.items():
-            place = self._place.get(name)
-            if place is None:
-                self.counts["unknown_channel"] += 1
+    def read(self, plan: Plan, values: Mapping[str, Any]) -> tuple[list[float], int]:
+        """All channels, event and age, NaN for what is missing or refused; bits of the channels received."""
+        numbers, received = list(plan.pick((*values.values(), NAN))), plan.channels
+        if plan.unknown:
+            self.counts["unknown_channel"] += plan.unknown
+        for place in plan.places:
+            value = numbers[place]
+            kind = type(value)
+            if (kind is float and value == value) or (kind is int and -_FITS < value < _FITS):
                 continue
-            known = True
             number = number_of(value)
             if number is None:
                 self.counts["not_a_number"] += 1
-            elif place == self._channels and number not in EVENTS:
-                self.counts["unknown_event"] += 1
-            elif place > self._channels and not 0 <= number <= _LARGEST:
-                self.counts["impossible_age"] += 1
+                numbers[place] = NAN
+                received &= ~(1 << place)
             else:
-                row[place] = number
-                received |= 1 << place
-        return row, received & (1 << self._channels) - 1, known
+                numbers[place] = number
+        if plan.noted:
+            self._read_notes(numbers)
+        return numbers, received
+
+    def _read_notes(self, numbers: list[float]) -> None:
+        event, age = numbers[-2:]
+        if event == event and event not in EVENTS:
+            self.counts["unknown_event"] += 1
+            numbers[-2] = NAN
+        if age == age and not 0 <= age <= LARGEST:
+            self.counts["impossible_age"] += 1
+            numbers[-1] = NAN
 
 
 def number_of(value: object) -> float | None:
