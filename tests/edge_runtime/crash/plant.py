@@ -15,6 +15,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.contract.event import Event
+from tests.edge_runtime.broker import until
 from tests.edge_runtime.hub import ROOT
 from tests.edge_runtime.tiny import tiny_bundle
 
@@ -98,6 +99,8 @@ class Plant:
         self._rate, self._halt = rate, threading.Event()
         self._client = Client(CallbackAPIVersion.VERSION2, "plant", protocol=MQTTv5)
         self._client.max_inflight_messages_set(100)
+        self._client.on_publish = lambda *_: self._waiting.pop()
+        self._waiting = []  # one item for each reading that the broker has not taken yet
         self._client.connect("127.0.0.1", broker.port)
         self._client.loop_start()
         self._thread = threading.Thread(target=self._publish)
@@ -107,7 +110,7 @@ class Plant:
         """Returns when the broker has all of it."""
         self._halt.set()
         self._thread.join()
-        self._last.wait_for_publish(30)
+        until(lambda: not self._waiting, what="the broker taking the last reading")
         self._client.disconnect()
         self._client.loop_stop()
 
@@ -125,7 +128,8 @@ class Plant:
                 values = {"time": sent[-1][0], "flow": readings[0], "speed": readings[1]} | (
                     {"event": 1} if new else {}
                 )
-                self._last = self._client.publish(f"plant/{asset}/readings", json.dumps(values), 1)
+                self._waiting.append(None)
+                self._client.publish(f"plant/{asset}/readings", json.dumps(values), 1)
                 count += 1
             time.sleep(max(0.0, began + count / self._rate - time.monotonic()))
 

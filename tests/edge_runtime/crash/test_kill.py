@@ -86,6 +86,7 @@ def test_what_the_broker_has_arrives_exactly_once_however_often_the_gateway_is_k
                 gateway.start()
             plant.stop()
             until(lambda: count(hub, "prognosis") >= plant.total, 60, "the last prognosis at the centre")
+            until(lambda: not backlog(tmp_path), 60, "the spool running empty")
             finish(hub, gateway)
         finally:
             gateway.kill()
