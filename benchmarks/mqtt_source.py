@@ -153,6 +153,9 @@ def one_run(kind: str, broker: Broker, folder: str | None, rate: float, seconds:
         _child(UNDER_TEST, "subscribe", kind, broker.port, folder, rate, seconds) as subscriber,
         _child(OTHERS, "publish", kind, broker.port, folder, rate, seconds) as publisher,
     ):
+        for child in (subscriber, publisher):
+            assert child.stdout is not None
+            assert child.stdout.readline() == "ready\n"
         assert publisher.stdin is not None
         assert subscriber.stdout is not None
         publisher.stdin.write("go\n")
@@ -167,8 +170,6 @@ def _child(cores: set[int], *arguments: object) -> Iterator[subprocess.Popen[str
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     os.sched_setaffinity(process.pid, cores if cores <= os.sched_getaffinity(0) else os.sched_getaffinity(0))
     try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
         yield process
     finally:
         process.kill()

@@ -126,6 +126,7 @@ class Connection:
         if client is None or not self.connected:
             return False
         client.publish(topic, payload, qos, retain, properties)
+        self._ring()  # paho does so only if it thinks that nobody is about to write
         return True
 
     def send(self, packets: bytes) -> None:

@@ -9,8 +9,9 @@ behind it. Besides the reasons of `payload` and `waveform` there are
     overflow        the gateway was behind, and the message had come with QoS 0
     unexpected      an error of this program, which is logged
 
-Counted without being refused: `received`; `untimed`, no time in it, so that of its receipt is taken; `redelivered`;
-`held`, the gateway was behind, and the message, of QoS 1, waited; `connects`.
+Counted without being refused: `received`; `untimed`, no time in it, so that of its receipt is taken (and another one
+when it comes again, so that it is not known as the same); `redelivered`; `held`, the gateway was behind, and the
+message, of QoS 1, waited; `connects` and `disconnects`.
 """
 
 from __future__ import annotations

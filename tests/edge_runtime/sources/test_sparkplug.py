@@ -1,5 +1,6 @@
 """The gateway as a Sparkplug host application, against real brokers, and edge nodes that die and lose messages."""
 
+import importlib.util
 import json
 import socket
 import threading
@@ -12,7 +13,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edge_runtime.clock import SystemClock
-from edge_runtime.errors import CommandError
+from edge_runtime.errors import CommandError, EdgeError
 from edge_runtime.sources.payload import Refusal, Rename
 from edge_runtime.sources.sparkplug import SparkplugSettings, SparkplugSource
 from edge_runtime.sources.sparkplug_node import Node
@@ -380,7 +381,7 @@ def test_after_a_broken_connection_all_are_asked_to_be_born_again(make_source, m
 def test_a_set_point_is_written_and_read_back(make_source, make_node, type_):
     inbox, node = Inbox(), make_node(flow=type_)
     node.flow = 1
-    source = make_source(inbox, timeout=2)
+    source = make_source(inbox, timeout=0.6)
     with pytest.raises(CommandError, match="no birth of pump-1 has been seen"):
         source.write("pump-1", "flow", 60)
     node.be_born()
@@ -480,3 +481,10 @@ def test_whatever_comes_it_never_raises_and_everything_is_acknowledged(messages)
 def test_settings_that_cannot_be_meant(changes, said):
     with pytest.raises(ValueError, match=said):
         SparkplugSettings(**({"name": "s", "url": "mqtt://localhost", "group": "g"} | changes))
+
+
+def test_without_protobuf_the_extra_is_named(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "google.protobuf" else find(name))
+    with pytest.raises(EdgeError, match=r"overhaul\[sparkplug\]"):
+        SparkplugSource(SparkplugSettings(name="s", url="mqtt://localhost", group="g"), "gw-1", SystemClock())

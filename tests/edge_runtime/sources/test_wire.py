@@ -206,3 +206,10 @@ def test_real_sockets():
         wire.send(b"xyz")
         wire.close()
         assert there.recv(10) == b"xyz"
+
+
+def test_whoever_publishes_past_paho_hears_what_is_acknowledged():
+    acked, pipe = [], Pipe(b"\x40\x02\x01\x02" + b"\x40\x03\x00\x05\x10" + b"\xd0\x00")
+    wire = Wire(pipe, print, acked.append)
+    wire.fill()
+    assert (acked, drain(wire)) == ([258, 5], b"\xd0\x00")
