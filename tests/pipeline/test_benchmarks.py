@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import benchmarks.history
+import benchmarks.intake
 import benchmarks.measure
 import benchmarks.trees
 import benchmarks.twin
@@ -76,6 +77,18 @@ def test_history_says_first_what_it_will_cost(tmp_path, capsys):
     assert told["extrapolated_month"]["observations"] == 77_760_000
     assert text.startswith("2 machines at 1 Hz for 0.005 days: 864 observations of 2 sensors, about ")
     assert text.count("EXTRAPOLATED") == 2
+
+
+def test_intake_and_pandas_give_as_many_observations(tmp_path, capsys):
+    result = tmp_path / "result.json"
+    benchmarks.intake.main(["--machines", "3", "--messages", "100", "--json", str(result)])
+    plain, *windows = json.loads(result.read_text())["cases"]
+    ours, theirs = benchmarks.intake.INTAKE, benchmarks.intake.PANDAS
+    assert plain[ours]["observations"] == plain[theirs]["observations"] == 33 * 3
+    for case in windows:  # the intake waits a moment longer than until the last window's end
+        pending = 3 if max(33, 2 * case["per_window"] + 1) % case["per_window"] == 0 else 0
+        assert case[ours]["observations"] == case[theirs]["observations"] - pending > 0
+    assert "8 channels, 10 in a window" in capsys.readouterr().out
 
 
 def test_without_a_bundle_the_way_out_is_told(tmp_path, monkeypatch):
