@@ -153,7 +153,8 @@ def _link(link: LinkStatus, now: int) -> Iterator[tuple[str, str]]:
     yield "delivery", f"{link.delivery}{lossy}; last acknowledged {_ago(link.last_ack, now)}"
     yield "sent", f"{link.sent:,} messages, {link.resent:,} again, {link.connects:,} connections"
     for stream in link.streams:
-        saved = f", {1 - stream.bytes / stream.plain_bytes:.1%} less than plain" if stream.plain_bytes else ""
+        less = 1 - stream.bytes / stream.plain_bytes if stream.plain_bytes else 0.0
+        saved = f", {less:.1%} less than plain" if less > 0 else ""
         yield stream.kind, f"{stream.messages:,} messages, {size(stream.bytes)}{saved}"
     if link.insecure:
         yield "INSECURE", link.insecure

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -79,6 +80,14 @@ def test_errors_are_one_message_and_exit_code_1(folder, tmp_path, capsys):
     assert told.out == ""
     assert [line.split(":")[0] for line in told.err.splitlines()] == ["overhaul-edge"] * 2
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_nothing_is_left_in_the_home_of_the_user(folder, tmp_path):
+    """onnxruntime begins its telemetry there when it is imported, unless it is told not to."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))}
+    command = [sys.executable, "-m", "edge_runtime.cli", "inspect", folder]
+    subprocess.run(command, check=True, capture_output=True, env=environment | {"HOME": str(tmp_path)})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_reader_who_has_seen_enough_is_no_error(folder):
