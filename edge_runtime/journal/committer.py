@@ -12,6 +12,7 @@ can be had again.
 
 from __future__ import annotations
 
+import errno
 import logging
 import sqlite3
 import threading
@@ -23,7 +24,7 @@ from typing import Any
 from edge_runtime.clock import Clock
 from edge_runtime.contract.message import Spooled
 from edge_runtime.errors import JournalError
-from edge_runtime.journal.database import LOG_KEPT, is_damage, leave_syncing
+from edge_runtime.journal.database import LOG_KEPT, PAGE, is_damage, leave_syncing
 from edge_runtime.journal.ledger import Ledger
 from edge_runtime.journal.opening import mark_damaged
 from edge_runtime.journal.reserve import Reserve, allocate
@@ -39,7 +40,9 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0  # seconds between tries while the disk takes nothing
 ROOM = 2 << 20  # bytes free inside the database, on a full disk
-RESERVE = LOG_KEPT
+RESERVE = 2 * LOG_KEPT  # the log, of at most `wal.LARGEST` and one group, can be copied back into it
+GROUP = 4 << 20  # bytes of Works in one transaction
+STEP = 1 << 20  # bytes that one step of making room writes, at most
 
 
 class Committer:
@@ -49,16 +52,15 @@ class Committer:
         self._writer, self._waiting, self._ledger, self._clock = writer, waiting, ledger, clock
         self._path, self._log = path, path.with_name(path.name + "-wal")
         self.wear = Wear(clock)
-        self._exclusive = threading.Lock()
         self._reserve = Reserve(path, RESERVE)
         self._syncer = Syncer(self._log, self._durable, self._sync_failed, waiting.hold)
-        self._keeper = WalKeeper(path, waiting.hold, self._exclusive, self._copying_failed, self.wear)
+        self._keeper = WalKeeper(path, waiting.hold, self._copying_failed, self.wear)
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._unsettled: deque[tuple[int, Committed]] = deque()
         self._ticket = 0
         self._pause = FIRST_PAUSE
         self._next_try = 0  # monotonic: when to look for the reserve again
-        self._log_stuck = False
+        self._log_stuck = self._doubtful = False
         self.settled = threading.Condition()
         self.done = 0  # Works that are durable
         self.counts: Counter[str] = Counter()
@@ -90,6 +92,10 @@ class Committer:
         self._keeper.close()
         self._syncer.close()
 
+    def release(self) -> None:
+        """When no connection to the database is open any more."""
+        self._keeper.release()
+
     def stop(self, error: Exception) -> None:
         """Never again: what is in memory is not acknowledged, and the gateway has to start anew."""
         if is_damage(error):
@@ -102,11 +108,8 @@ class Committer:
     def _run(self) -> None:
         self.wear.count_this_thread()
         try:
-            while (works := self._waiting.take()) is not None:
-                if self._syncer.broken:
-                    self._repair(works)
-                else:
-                    self._commit(works)
+            while (works := self._waiting.take(GROUP)) is not None:
+                self._commit(works)
                 while self._writer.to_tidy() and self.problem is None and not self._waiting.ready():
                     self._commit([])
         except Exception as error:
@@ -117,18 +120,15 @@ class Committer:
         """Commit `works`; on a failing disk put them back and wait a little, longer each time."""
         began = self._clock.monotonic()
         try:
-            with self._exclusive:
-                if self._log_stuck:
-                    self._log_stuck = False
-                    self._give_reserve()
-                if self.disk_full:
-                    self._make_room(works)
-                committed = self._writer.commit(works)
-        except sqlite3.OperationalError as error:
+            self._look_at_disk(works)
+            shed = self._waiting.shed()
+            committed = self._writer.commit(works, shed)
+        except (sqlite3.OperationalError, OSError) as error:
             self._fail(works, error)
             return
         self.commit_nanos += self._clock.monotonic() - began
         self.counts["commits"] += 1
+        self._waiting.forget_shed(shed)
         self._written(committed)
         if self.problem is not None:
             self._recovered()
@@ -146,7 +146,9 @@ class Committer:
             logger.error("the journal cannot write: %s; trying again", error)
         self.problem, self._waiting.failing = str(error), True
         self.counts["failures"] += 1
-        full = "full" in str(error) and self._give_reserve()
+        if not _is_full(error):  # it may have been a sync of SQLite's
+            self._doubt()
+        full = _is_full(error) and self._give_reserve()
         if self._waiting.closed and not full:
             raise JournalError(f"{len(works)} Works could not be written before the end: {error}") from error
         self._waiting.put_back(works)
@@ -160,10 +162,18 @@ class Committer:
         logger.warning("the journal can write again")
         self.problem, self._waiting.failing, self._pause = None, False, FIRST_PAUSE
 
-    def _copying_failed(self) -> None:
-        """The disk has no room for what the log holds."""
-        self._log_stuck = True
+    def _copying_failed(self, error: sqlite3.OperationalError) -> None:
+        """The log cannot be copied back, perhaps for want of room; called by the keeper's thread."""
+        if not self._log_stuck and not self.disk_full:
+            logger.error("the journal's log cannot be copied back: %s; trying again", error)
+        self._doubtful = True
+        self._log_stuck = self._log_stuck or _is_full(error)
         self._waiting.hurry()
+
+    def _doubt(self) -> None:
+        """A sync has failed: what is in the log may not be on the disk."""
+        self._doubtful = True
+        self._keeper.suspend()
 
     def _give_reserve(self) -> bool:
         """The disk is full; whether giving the reserve made some room."""
@@ -175,7 +185,28 @@ class Committer:
         self._next_try = self._clock.monotonic() + int(LONGEST_PAUSE * 1e9)
         return True
 
-    def _make_room(self, works: list[Work]) -> None:
+    def _look_at_disk(self, works: list[Work]) -> None:
+        """Before a commit: is there room for it?"""
+        size = sum(work.size() for work in works)
+        if self._log_stuck:
+            self._log_stuck = False
+            self._give_reserve()
+        if self._doubtful:
+            self._renew()
+        self._keeper.limit(self._writer.connection, 8 * PAGE + 2 * size)
+        if self.disk_full:
+            self._make_room(size)
+
+    def _renew(self) -> None:
+        self._doubtful = False
+        try:
+            self._keeper.renew()
+        except OSError:
+            self._doubtful = True
+            raise
+        self._syncer.repaired()
+
+    def _make_room(self, size: int) -> None:
         """Either the disk has room again, or the database makes room inside itself."""
         now = self._clock.monotonic()
         if now >= self._next_try:
@@ -183,31 +214,16 @@ class Committer:
             if self._reserve.take():
                 logger.warning("the disk has room again")
                 return
-        size = ROOM + 2 * sum(work.size() for work in works)
-        while (changed := self._writer.make_room(size)) is not None:
+        while (changed := self._writer.make_room(ROOM + 2 * size)) is not None:
             self._written(Committed([], [], changed))
+            self._keeper.limit(self._writer.connection, STEP)
 
     def _sync_failed(self, error: OSError) -> None:
         self.counts["failures"] += 1
         logger.error("the journal's log could not be synced: %s", error)
         self.problem, self._waiting.failing = f"sync failed: {error}", True
+        self._doubt()
         self._waiting.hurry()
-
-    def _repair(self, works: list[Work]) -> None:
-        """After a failed sync the log is not to be trusted: all of it has to get into the database."""
-        try:
-            with self._exclusive:
-                busy = self._writer.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
-        except sqlite3.OperationalError as error:
-            self._fail(works, error)
-            return
-        if busy:
-            self._waiting.put_back(works)
-            self._waiting.pause(FIRST_PAUSE)
-            return
-        self._syncer.repaired()
-        self._recovered()
-        self._commit(works)
 
     def _durable(self, ticket: int) -> None:
         """All commits up to `ticket` survive a power cut: tell the link and the sources."""
@@ -233,6 +249,10 @@ class Committer:
         except Exception:
             self.counts["callbacks_failed"] += 1
             logger.exception("%r failed after a commit", function)
+
+
+def _is_full(error: Exception) -> bool:
+    return "is full" in str(error) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT))
 
 
 def _by_source(works: list[Work]) -> Mapping[int, tuple[Source, list[Any]]]:

@@ -112,7 +112,8 @@ class Journal:
             self._refused += 1
             return False
         self._submitted += 1
-        self._position += len(positions)
+        if positions:  # only the engine's Works have entries; others must not touch what it counts
+            self._position = positions[-1]
         return True
 
     def flush(self, timeout: float = 60.0) -> bool:
@@ -160,6 +161,7 @@ class Journal:
         ledger, committer = self._ledger, self._committer
         with self._readers.reading() as reader:
             pages = reader.execute("PRAGMA page_count").fetchone()[0]
+        shed = self._waiting.shed()
         disk_full = self._started and committer.disk_full
         dropping = "the disk is full: history and messages are deleted to make room" if disk_full else None
         return JournalReport(
@@ -179,8 +181,8 @@ class Journal:
             cursor=ledger.durable("cursor"),
             checkpoint=ledger.durable(checkpoint.TIME) or None,
             commit_seconds=committer.commit_nanos / SECOND,
-            dropped={lane: ledger.written(f"{spool.name(lane)}.dropped") for lane in Lane},
-            dropped_bytes={lane: ledger.written(f"{spool.name(lane)}.dropped_bytes") for lane in Lane},
+            dropped={lane: self._dropped(lane, "dropped") + shed.get(lane, (0, 0))[0] for lane in Lane},
+            dropped_bytes={lane: self._dropped(lane, "dropped_bytes") + shed.get(lane, (0, 0))[1] for lane in Lane},
         )
 
     def close(self) -> None:
@@ -190,7 +192,11 @@ class Journal:
             self._started = False
         self._readers.close()
         self._writer.connection.close()
+        self._committer.release()
         self._lock.release()
+
+    def _dropped(self, lane: Lane, what: str) -> int:
+        return self._ledger.written(f"{spool.name(lane)}.{what}")
 
     def _raise_if_fatal(self) -> None:
         if self._committer.fatal is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from edge_runtime.contract.message import Lane
 from edge_runtime.errors import JournalError
 from edge_runtime.journal import checkpoint, spool, store
 from edge_runtime.journal.database import SIDE_FILES, connect_writer, is_damage, sync_folder
+from edge_runtime.journal.files import Files
 from edge_runtime.journal.ledger import Ledger
 from edge_runtime.journal.salvage import salvage
 from edge_runtime.journal.settings import SpoolSettings
@@ -53,7 +55,7 @@ def open_database(path: Path, settings: SpoolSettings, clock: Clock) -> Opened:
         if mark.exists():
             raise sqlite3.DatabaseError(mark.read_text(encoding="utf-8", errors="replace"))
         return _open(path, _beside(path, ".epoch"), settings, clock)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         if is_damage(error):
             return _replace(path, settings, clock, str(error))
         raise JournalError(f"{path} cannot be opened: {error}: check the disk and the folder") from error
@@ -69,6 +71,9 @@ def mark_damaged(path: Path, reason: str) -> None:
 
 def _open(path: Path, epochs: Path, settings: SpoolSettings, clock: Clock) -> Opened:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    if _beside(path, "-wal").exists():
+        with closing(Files(path)) as files:
+            files.renew()
     connection = connect_writer(path)
     try:
         ledger = Ledger(connection)

@@ -1,6 +1,7 @@
 """Space kept for the day when the disk is full: a file that is given up then.
 
-With it the log can be copied back into the database, so that what is dropped there makes room for what comes.
+With it the log can be copied back into the database, so that what is dropped there makes room for what comes. Should
+somebody else be quicker to take it, the journal waits, and refuses, until there is space again.
 """
 
 from __future__ import annotations

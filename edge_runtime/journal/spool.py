@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edge_runtime.contract.message import Lane, Outgoing, Spooled
 from edge_runtime.journal.ledger import Ledger
@@ -105,6 +105,12 @@ class Spool:
                 break
         return self.bytes() <= limit
 
+    def count_dropped(self, dropped: Mapping[Lane, tuple[int, int]]) -> None:
+        """Messages and bytes of each lane."""
+        for lane, (count, size) in dropped.items():
+            self._ledger[f"{name(lane)}.dropped"] += count
+            self._ledger[f"{name(lane)}.dropped_bytes"] += size
+
     def _delete(
         self,
         connection: sqlite3.Connection,
@@ -131,8 +137,7 @@ class Spool:
             self._ledger[f"{table}.count"] -= count
             self._ledger[f"{table}.bytes"] -= size
             if dropped:
-                self._ledger[f"{table}.dropped"] += count
-                self._ledger[f"{table}.dropped_bytes"] += size
+                self.count_dropped({lane: (count, size)})
         return last, size, count == STEP_ROWS or size >= STEP_BYTES
 
 

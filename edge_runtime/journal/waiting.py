@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edge_runtime.clock import Clock
 from edge_runtime.contract.message import Lane
@@ -35,8 +35,8 @@ class Waiting:
         self._holds = 0
         self._closed = False
         self.failing = False  # the disk takes nothing: shed before refusing
-        self.shed: Counter[Lane] = Counter()
-        self.shed_bytes: Counter[Lane] = Counter()
+        self._shed_counts: Counter[Lane] = Counter()
+        self._shed_bytes: Counter[Lane] = Counter()
 
     def put(self, work: Work, timeout: float) -> bool:
         """False: after `timeout` seconds there was still no room."""
@@ -64,8 +64,11 @@ class Waiting:
                 self._note(work)
             self._since = self._clock.monotonic()
 
-    def take(self) -> list[Work] | None:
-        """All Works, once it is time; [] if it is only time to tidy up; None: closed, and nothing is left."""
+    def take(self, most: int) -> list[Work] | None:
+        """The Works that wait, once it is time; `most` bytes or one. [] if it is only time to tidy up.
+
+        None: closed, and nothing is left.
+        """
         with self._changed:
             while not self._ready():
                 if self._since is None or self._holds:
@@ -75,8 +78,12 @@ class Waiting:
                 # Woken by nobody: the time has passed, whatever an injected clock says.
                 if left <= 0 or not self._changed.wait(left):
                     self._late = True
-            works, self._works = self._works, []
-            self._receipts, self._urgent, self._late, self._since = 0, False, False, None
+            works = self._first(most)
+            rest = self._works = self._works[len(works) :]
+            self._receipts, self._urgent, self._late = 0, bool(rest), False
+            self._since = self._clock.monotonic() if rest else None
+            for work in rest:
+                self._note(work)
             return None if self._closed and not works else works
 
     def pause(self, seconds: float) -> None:
@@ -111,6 +118,18 @@ class Waiting:
             self._bytes -= size
             self._changed.notify_all()
 
+    def shed(self) -> dict[Lane, tuple[int, int]]:
+        """Messages, and their bytes, that were given up and not yet `forget_shed`."""
+        with self._changed:
+            return {lane: (count, self._shed_bytes[lane]) for lane, count in self._shed_counts.items() if count}
+
+    def forget_shed(self, shed: Mapping[Lane, tuple[int, int]]) -> None:
+        """These are counted in the ledger."""
+        with self._changed:
+            for lane, (count, size) in shed.items():
+                self._shed_counts[lane] -= count
+                self._shed_bytes[lane] -= size
+
     def ready(self) -> bool:
         with self._changed:
             return self._ready()
@@ -127,6 +146,14 @@ class Waiting:
     @property
     def bytes(self) -> int:
         return self._bytes
+
+    def _first(self, most: int) -> list[Work]:
+        size = 0
+        for count, work in enumerate(self._works):
+            size += work.size()
+            if size > most and count:
+                return self._works[:count]
+        return self._works
 
     def _note(self, work: Work) -> None:
         self._receipts += len(work.receipts)
@@ -153,9 +180,9 @@ class Waiting:
                 if len(kept) == len(work.messages):
                     continue
                 before = work.size()
-                self.shed[lane] += len(work.messages) - len(kept)
+                self._shed_counts[lane] += len(work.messages) - len(kept)
                 work.messages = kept
                 freed = before - work.size()
-                self.shed_bytes[lane] += freed
+                self._shed_bytes[lane] += freed
                 self._bytes -= freed
                 excess -= freed

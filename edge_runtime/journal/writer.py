@@ -7,15 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edge_runtime.clock import Clock
-from edge_runtime.contract.message import Spooled
+from edge_runtime.contract.message import Lane, Spooled
 from edge_runtime.journal import checkpoint, store
 from edge_runtime.journal.database import PAGE
 from edge_runtime.journal.ledger import Ledger
 from edge_runtime.journal.settings import JournalSettings
 from edge_runtime.journal.spool import Spool, name
 from edge_runtime.journal.work import Work
-
-_DROP = 1 << 20  # bytes dropped at once on a full disk
 
 
 @dataclass(frozen=True)
@@ -42,10 +40,10 @@ class Writer:
         """Whether there is something to delete."""
         return self._to_prune or self._to_trim or self.spool.to_delete()
 
-    def commit(self, works: Sequence[Work]) -> Committed:
+    def commit(self, works: Sequence[Work], shed: Mapping[Lane, tuple[int, int]]) -> Committed:
         """One transaction. With urgent Works nothing else is done; otherwise a step of tidying up goes with it.
 
-        If it raises, nothing has changed.
+        `shed`: messages and bytes that were dropped before they came here. If it raises, nothing has changed.
         """
         tidy = not any(work.urgent for work in works)
         now = self._clock.utc()
@@ -55,6 +53,7 @@ class Writer:
             store.append(self.connection, self.ledger, [entry for work in works for entry in work.entries], now)
             spooled.extend(self.spool.add(self.connection, [message for work in works for message in work.messages]))
             self._point(works, now)
+            self.spool.count_dropped(shed)
 
         changed = self._transaction(write, now, tidy)
         kept = [m for m in spooled if m.seq >= self.ledger.written(f"{name(m.message.lane)}.floor")]
@@ -105,7 +104,7 @@ class Writer:
             history = self.ledger["entries.bytes"]
             store.forget(self.connection, self.ledger)
             if self.ledger["entries.bytes"] == history:
-                self.spool.trim(self.connection, max(0, self.spool.bytes() - _DROP))
+                self.spool.trim(self.connection, max(0, self.spool.bytes() - (size - free)))
 
         changed = self._transaction(write, self._clock.utc(), tidy=False)
         after = self.ledger["entries.bytes"] + self.spool.bytes()

@@ -61,7 +61,12 @@ class Teller:
         self.tell("".join(f"w {number}\n" for number in receipts))
 
     def tell(self, text: str) -> None:
-        os.write(self._descriptor, text.encode())
+        while True:
+            try:
+                os.write(self._descriptor, text.encode())
+                return
+            except OSError:  # the disk is full for a moment
+                time.sleep(0.002)
 
 
 def publish(journal: Journal, teller: Teller) -> None:
@@ -75,22 +80,36 @@ def publish(journal: Journal, teller: Teller) -> None:
         time.sleep(0.0005)
 
 
+def trouble(rng: random.Random) -> None:
+    """The disk fails for moments, where the test has given names of files that make it do so."""
+    names = [Path(os.environ[name]) for name in ("STORAGE_BROKEN", "STORAGE_FULL") if name in os.environ]
+    while names:
+        time.sleep(rng.uniform(0, 0.2))
+        name = rng.choice(names)
+        name.touch()
+        time.sleep(rng.uniform(0, 0.05))
+        name.unlink()
+
+
 def run(folder: Path, seed: int, seconds: float) -> None:
     """Open, go on after the Works that are there, and stop without any farewell."""
     wal.COPY_FROM, wal.LARGEST, wal.EVERY = 100_000, 400_000, 0.02
+    committer.FIRST_PAUSE, committer.LONGEST_PAUSE = 0.005, 0.02
     committer.RESERVE = committer.LOG_KEPT = database.LOG_KEPT = 300_000
     journal, teller = Journal(folder / "journal.db", SETTINGS, SPOOL, SystemClock()), Teller(folder / "told")
     recovered = journal.open()
     sent: Counter[Lane] = Counter()
     journal.start(lambda spooled: sent.update({m.message.lane: m.seq - sent[m.message.lane] for m in spooled}))
     threading.Thread(target=publish, args=(journal, teller), daemon=True).start()
+    threading.Thread(target=trouble, args=(random.Random(seed),), daemon=True).start()
     rng, end = random.Random(seed), time.monotonic() + seconds
     print("ready", flush=True)
     for number, work in enumerate(works(seed), start=1):
         if number <= recovered.cursor:
             continue
         work.receipts = [(teller, number)]
-        journal.submit(work)
+        while not journal.submit(work):
+            pass
         if rng.random() < 0.2:
             lane = rng.choice(list(Lane))
             upto = sent[lane] - rng.randint(0, 5)

@@ -5,7 +5,8 @@
  *   STORAGE_LOG        every change and every sync is logged with its data, so that storage.py can rebuild the disk as
  *                      it may be after a power cut
  *   STORAGE_FULL       while a file of this name exists, writes fail with ENOSPC
- *   STORAGE_BROKEN     while a file of this name exists, syncs fail with EIO
+ *   STORAGE_BROKEN     while a file of this name exists, syncs fail with EIO; afterwards, as on Linux, once more through
+ *                      each descriptor of that file that has not heard of it
  * Mapped memory is not seen: of SQLite's files that is only -shm, which does not outlive a power cut.
  */
 #define _GNU_SOURCE
@@ -28,7 +29,7 @@
 #define DESCRIPTORS 4096
 
 struct record {
-    char type; /* Open, Write, Truncate, sync begin, Sync end, Unlink, Rename */
+    char type; /* Open, Write, Truncate, sync begin, Sync end, Failed sync, Unlink, Rename */
     uint32_t file;
     int64_t a, b;
     uint32_t length;
@@ -38,6 +39,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char paths[FILES][PATH_MAX]; /* "" : the file has no name any more */
 static int files;
 static int file_of[DESCRIPTORS]; /* file + 1 */
+static int errors[FILES], heard[DESCRIPTORS];
 static int log_descriptor = -1;
 static int64_t syncs;
 static long long delay; /* nanos */
@@ -95,6 +97,7 @@ static int opened(int descriptor, const char *path, int flags)
         record('O', file, 0, 0, path, strlen(path));
     }
     file_of[descriptor] = file + 1;
+    heard[descriptor] = errors[file];
     if (flags & O_TRUNC)
         record('T', file, 0, 0, NULL, 0);
     pthread_mutex_unlock(&lock);
@@ -224,14 +227,16 @@ static int synced(int descriptor, int (*real)(int))
     struct timespec time = {delay / 1000000000, delay % 1000000000};
     if (delay)
         nanosleep(&time, NULL);
-    if (exists(broken)) {
-        errno = EIO;
-        return -1;
-    }
-    int done = log_descriptor >= 0 ? 0 : real(descriptor);
+    int done = exists(broken) ? -1 : log_descriptor >= 0 ? 0 : real(descriptor);
     pthread_mutex_lock(&lock);
-    if (!done)
-        record('S', file(descriptor), number, 0, NULL, 0);
+    int *all = &errors[file(descriptor)], *mine = &heard[descriptor];
+    *all += done != 0;
+    if (*mine != *all) {
+        *mine = *all;
+        done = -1;
+        errno = EIO;
+    }
+    record(done ? 'F' : 'S', file(descriptor), number, 0, NULL, 0);
     pthread_mutex_unlock(&lock);
     return done;
 }

@@ -8,8 +8,9 @@
 `before`: a copy of the folder from before the process began, if it was not empty.
 
 What a sync covered that had ended by then is on the rebuilt disk. Of everything later any part may be: disks write
-sectors of 512 bytes in the order they like, and each holds some state that it had in the cache since. Names (made,
-renamed, removed) are on the disk in order, up to any point after the folder's last sync.
+sectors of 512 bytes in the order they like, and each holds some state that it had in the cache since. What a failed
+sync covered stays doubtful for good, as on Linux: the cache takes it for written. Names (made, renamed, removed) are on
+the disk in order, up to any point after the folder's last sync.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _RECORD = struct.Struct("<cIqqI")
 
 
 class Operation(NamedTuple):
-    type: str  # Open, Write, Truncate, sync begin, Sync end, Unlink, Rename
+    type: str  # Open, Write, Truncate, sync begin, Sync end, Failed sync, Unlink, Rename
     file: int
     a: int  # offset, size, number of the sync
     data: bytes
@@ -88,8 +89,16 @@ def read_log(log: Path) -> list[Operation]:
 class _File:
     before: bytes = b""
     changes: list[Operation] = field(default_factory=list)
+    fate: list[str] = field(default_factory=list)  # of each change: "unsure", "durable", "doubtful"
     begun: dict[int, int] = field(default_factory=dict)  # sync → changes when it began
-    durable: int = 0  # so many changes are surely on the disk
+
+    def change(self, operation: Operation) -> None:
+        self.changes.append(operation)
+        self.fate.append("unsure")
+
+    def ended(self, sync: int, fate: str) -> None:
+        upto = self.begun[sync]
+        self.fate[:upto] = [fate if old == "unsure" else old for old in self.fate[:upto]]
 
 
 def rebuild(operations: list[Operation], at: int, rng: random.Random, into: Path, before: Path | None = None) -> None:
@@ -97,27 +106,29 @@ def rebuild(operations: list[Operation], at: int, rng: random.Random, into: Path
     into.mkdir(parents=True)
     files: dict[int, _File] = {}
     names: list[Operation] = []
-    names_durable, names_begun = 0, {}
+    durable, begun = 0, {}  # of the names
     there = {} if before is None else {path.name: path.read_bytes() for path in before.iterdir()}
     for operation in operations[:at]:
         file = files.setdefault(operation.file, _File())
         if operation.type == "O" and (found := there.pop(Path(operation.data.decode()).name, None)) is not None:
             file.before = found
             names.insert(0, operation)
-            names_durable += 1
+            durable += 1
         elif operation.type in "OUR":
             names.append(operation)
         elif operation.type in "WT":
-            file.changes.append(operation)
+            file.change(operation)
         elif operation.type == "s":
-            file.begun[operation.a], names_begun[operation.a] = len(file.changes), len(names)
+            file.begun[operation.a], begun[operation.a] = len(file.changes), len(names)
+        elif operation.type == "F":
+            file.ended(operation.a, "doubtful")
         elif operation.type == "S":
-            file.durable = max(file.durable, file.begun[operation.a])
+            file.ended(operation.a, "durable")
             if _is_folder(operation.file, names):
-                names_durable = max(names_durable, names_begun[operation.a])
+                durable = max(durable, begun[operation.a])
     for name, found in there.items():
         (into / name).write_bytes(found)
-    for name, number in _names(names[: rng.randint(names_durable, len(names))]).items():
+    for name, number in _names(names[: rng.randint(durable, len(names))]).items():
         if not name.endswith(LOST) and not _is_folder(number, names):
             (into / name).write_bytes(_content(files[number], rng))
 
@@ -140,45 +151,33 @@ def _names(operations: list[Operation]) -> dict[str, int]:
 
 
 def _content(file: _File, rng: random.Random) -> bytes:
-    content = bytearray(file.before)
-    for change in file.changes[: file.durable]:
-        _apply(content, change)
-    unsure = file.changes[file.durable :]
-    how = rng.choice(("nothing", "everything", "in order", "sectors", "few sectors"))
-    if how == "nothing" or not unsure:
-        return bytes(content)
-    if how == "in order":
-        unsure = unsure[: rng.randint(1, len(unsure))]
-        unsure[-1] = _torn(unsure[-1], rng)
-    if how in ("everything", "in order"):
-        for change in unsure:
-            _apply(content, change)
-        return bytes(content)
-    return _scattered(content, unsure, rng, 0.5 if how == "sectors" else 0.05)
+    """Sector by sector what the cache held after some change to it: after the last durable one at least."""
+    cache, disk = bytearray(file.before), bytearray(file.before)
+    unsure = file.fate.count("unsure")
+    # Of what is unsure: all up to some change, which may be torn, or a share of the sectors.
+    in_order = rng.choice((0, unsure, rng.randint(0, unsure))) if rng.random() < 0.6 else None
+    share = rng.choice((0.05, 0.5, 0.95))
+    for change, fate in zip(file.changes, file.fate, strict=True):
+        _apply(cache, change)
+        odds = {"durable": 1.0, "doubtful": 0.5, "unsure": share}[fate]
+        if fate == "unsure" and in_order is not None:
+            odds = 1.0 if in_order > 0 else 0.5 if in_order == 0 else 0.0
+            in_order -= 1
+        _reach(disk, cache, change, odds, rng)
+    return bytes(disk)
 
 
-def _torn(change: Operation, rng: random.Random) -> Operation:
-    end = change.a + len(change.data)
-    cut = rng.randint(change.a, end) // SECTOR * SECTOR
-    return change._replace(data=change.data[: max(0, cut - change.a)]) if change.type == "W" else change
-
-
-def _scattered(content: bytearray, unsure: list[Operation], rng: random.Random, share: float) -> bytes:
-    """Each sector is as it was after some of the changes that touched it, or as it was before all of them."""
-    found = bytearray(content)
-    sizes = [len(content)]
-    for change in unsure:
-        _apply(content, change)
-        sizes.append(len(content))
-        if change.type == "W":
-            for start in range(change.a // SECTOR * SECTOR, change.a + len(change.data), SECTOR):
-                if rng.random() < share:
-                    sector = content[start : start + SECTOR]
-                    found.extend(bytes(max(0, start + len(sector) - len(found))))
-                    found[start : start + len(sector)] = sector
-    size = rng.choice(sizes)
-    found.extend(bytes(max(0, size - len(found))))
-    return bytes(found[:size] if rng.random() < 0.5 else found)
+def _reach(disk: bytearray, cache: bytearray, change: Operation, odds: float, rng: random.Random) -> None:
+    """Each sector that `change` touched gets from the cache to the disk, or not."""
+    if change.type == "T":
+        if odds == 1.0 or rng.random() < odds:
+            _apply(disk, change)
+        return
+    for start in range(change.a // SECTOR * SECTOR, change.a + len(change.data), SECTOR):
+        if odds == 1.0 or rng.random() < odds:
+            sector = cache[start : start + SECTOR]
+            disk.extend(bytes(max(0, start + len(sector) - len(disk))))
+            disk[start : start + len(sector)] = sector
 
 
 def _apply(content: bytearray, change: Operation) -> None:

@@ -25,11 +25,12 @@ def start(folder, seed, seconds, **environment):
     )
 
 
-def recorded(folder, seed, seconds):
-    """What a run of some seconds did to its disk."""
+def recorded(folder, seed, seconds, troubled=False):
+    """What a run of some seconds did to its disk; it is `troubled` when the disk fails now and then."""
     log = folder.with_name(folder.name + ".log")
     folder.mkdir(exist_ok=True)
-    process = start(folder, seed, seconds, fsync_ms=4, log=log)
+    troubles = {name: folder.with_name(f"{folder.name}.{name}") for name in ("broken", "full")} if troubled else {}
+    process = start(folder, seed, seconds, fsync_ms=4, log=log, **troubles)
     process.communicate(timeout=60)
     assert process.returncode == 0
     return storage.read_log(log)
@@ -52,9 +53,10 @@ def cut(operations, rng, into, seed, before=None, told_before=""):
 
 
 @needs_shim
-def test_power_cuts_lose_nothing_that_was_acknowledged(tmp_path):
+@pytest.mark.parametrize("troubled", [False, True], ids=["good disk", "bad disk"])
+def test_power_cuts_lose_nothing_that_was_acknowledged(tmp_path, troubled):
     seed = random.randrange(10**6)
-    operations = recorded(tmp_path / "data", seed, 1.5)
+    operations = recorded(tmp_path / "data", seed, 1.5, troubled)
     rng = random.Random(seed)
     found = [cut(operations, rng, tmp_path / f"cut{i}", seed)[0] for i in range(12)]
     assert max(found) > 20, f"seed {seed}: hardly anything was written"
@@ -67,10 +69,10 @@ def test_a_hundred_power_cuts_each_followed_by_another(tmp_path):
     for i in range(50):
         seed = random.randrange(10**6)
         rng = random.Random(seed)
-        operations = recorded(tmp_path / f"data{i}", seed, rng.uniform(0.3, 3))
+        operations = recorded(tmp_path / f"data{i}", seed, rng.uniform(0.3, 3), i % 3 == 0)
         _, heard = cut(operations, rng, tmp_path / f"cut{i}", seed)
         subprocess.run(["cp", "-r", tmp_path / f"cut{i}", tmp_path / f"before{i}"], check=True)
-        operations = recorded(tmp_path / f"cut{i}", seed, rng.uniform(0.3, 3))
+        operations = recorded(tmp_path / f"cut{i}", seed, rng.uniform(0.3, 3), i % 3 == 1)
         cut(operations, rng, tmp_path / f"again{i}", seed, tmp_path / f"before{i}", heard)
 
 
