@@ -32,8 +32,6 @@ from edge_runtime.sources.mqtt import MqttSettings, MqttSource
 from edge_runtime.sources.source import Arrival
 from edge_runtime.sources.topic import MqttTopic
 from edge_runtime.tls import Tls
-from tests.edge_runtime.broker import Broker, running
-from tests.edge_runtime.certificates import Authority
 
 UNDER_TEST, OTHERS = {0}, {1}
 KINDS = ("paho", "source")
@@ -148,10 +146,10 @@ def subscribe(kind: str, port: int, folder: str | None, total: int) -> None:
         print(json.dumps({"cost": cost * 1e6, "lost": total - count()}), flush=True)
 
 
-def one_run(kind: str, broker: Broker, folder: str | None, rate: float, seconds: float) -> dict[str, Any]:
+def one_run(kind: str, port: int, folder: str | None, rate: float, seconds: float) -> dict[str, Any]:
     with (
-        _child(UNDER_TEST, "subscribe", kind, broker.port, folder, rate, seconds) as subscriber,
-        _child(OTHERS, "publish", kind, broker.port, folder, rate, seconds) as publisher,
+        _child(UNDER_TEST, "subscribe", kind, port, folder, rate, seconds) as subscriber,
+        _child(OTHERS, "publish", kind, port, folder, rate, seconds) as publisher,
     ):
         for child in (subscriber, publisher):
             assert child.stdout is not None
@@ -176,17 +174,23 @@ def _child(cores: set[int], *arguments: object) -> Iterator[subprocess.Popen[str
         process.communicate()
 
 
-def run(rate: float, seconds: float, runs: int) -> list[dict[str, Any]]:
-    """A row for plain MQTT and one for TLS; medians, and the ratio of each run's pair."""
+def run(rate: float, seconds: float, runs: int, with_tls: bool = True) -> list[dict[str, Any]]:
+    """A row for plain MQTT and one for TLS, each with medians."""
+    from tests.edge_runtime.broker import running  # here, because the children need neither this nor pytest
+    from tests.edge_runtime.certificates import Authority
+
     rows = []
     with tempfile.TemporaryDirectory() as place:
         authority = Authority(Path(place) / "ca")
         authority.issue("gw")
-        for folder, tls in ((None, None), (str(authority.folder), (authority.ca, *authority.issue("localhost")))):
+        connections = [(None, None), (str(authority.folder), (authority.ca, *authority.issue("localhost")))]
+        for folder, tls in connections if with_tls else connections[:1]:
             with running("iotcore", Path(place) / f"broker{len(rows)}", tls=tls) as broker:
                 if broker.process is not None:
                     os.sched_setaffinity(broker.process.pid, OTHERS & os.sched_getaffinity(0) or UNDER_TEST)
-                found = {kind: [one_run(kind, broker, folder, rate, seconds) for _ in range(runs)] for kind in KINDS}
+                found = {
+                    kind: [one_run(kind, broker.port, folder, rate, seconds) for _ in range(runs)] for kind in KINDS
+                }
             row: dict[str, Any] = {"connection": "TLS" if folder else "plain"}
             for kind in KINDS:
                 costs = [each["cost"] for each in found[kind]]
@@ -202,6 +206,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rate", type=float, default=5000, help="messages a second (default 5000)")
     parser.add_argument("--seconds", type=float, default=5, help="of each run (default 5)")
     parser.add_argument("--runs", type=int, default=3, help="of each subscriber (default 3)")
+    parser.add_argument("--plain", action="store_true", help="without TLS")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -212,7 +217,7 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             subscribe(kind, port, folder, int(rate * seconds))
         return
-    rows = run(options.rate, options.seconds, options.runs)
+    rows = run(options.rate, options.seconds, options.runs, not options.plain)
     head = ["connection", "paho, counts", "source", "ratio", "lost"]
     cells = [
         [
