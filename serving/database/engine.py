@@ -33,9 +33,9 @@ class Database:
         In SQLite there is one writer at a time: it has the database for itself from the beginning on.
         """
         # Threads wait here in turn; SQLite itself would let them poll, and starve some.
-        with self._writers if self.sqlite else contextlib.nullcontext():
-            with self.engine.connect().execution_options(write=True) as connection, connection.begin():
-                yield connection
+        turn = self._writers if self.sqlite else contextlib.nullcontext()
+        with turn, self.engine.connect().execution_options(write=True) as connection, connection.begin():
+            yield connection
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:

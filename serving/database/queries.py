@@ -65,7 +65,7 @@ class Keys:
 
 @dataclass(frozen=True, eq=False)
 class Observed:
-    """`readings` f32[n,C] by `channels`, `event` and `age` f32[n]; features of waveforms stay in `waveform_features`."""
+    """`readings` f32[n,C] by `channels`, `event` and `age` f32[n]; for features see `read_features`."""
 
     keys: Keys
     model_id: str
