@@ -49,7 +49,6 @@ class GatewaySettings:
     provider: Literal["auto", "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"] = "auto"
     gather: Annotated[float, Between(0, 1)] = 0.003  # how long arrivals are collected before the twins advance
     max_ahead: Annotated[float, Between(0, 86400)] = 60.0  # what is dated further in the future is refused
-    insecure: bool = False
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,10 @@ def check_computer(config: GatewayConfig, clock: Clock) -> Iterator[Line]:
         yield Line("computer", "clock", "ok", "synchronised")
     else:
         yield Line("computer", "clock", "warn", "not synchronised: times may be wrong; set up chrony or timesyncd")
-    if config.gateway.insecure:
-        yield Line("computer", "insecure", "warn", "insecure = true in [gateway]")
+    connections = [("link", config.link), *((source.name, source.settings) for source in config.sources)]
+    for name, settings in connections:
+        if getattr(settings, "insecure", False):
+            yield Line("computer", f"{name}: insecure = true", "warn", "others may read or forge what goes over it")
 
 
 def check_folder(folder: Path) -> Iterator[Line]:

@@ -211,8 +211,9 @@ def test_commands_need_a_key_that_is_one(find, tmp_path):
 
 
 def test_what_is_insecure_is_told(find):
-    lines = find((GATEWAY + MQTT).replace("[gateway]", "[gateway]\ninsecure = true"))
-    assert lines["computer", "insecure"].result == "warn"
+    lines = find((GATEWAY + MQTT).replace('url = "{plant}"', 'url = "{plant}"\ninsecure = true'))
+    assert lines["computer", "plant: insecure = true"].result == "warn"
+    assert ("computer", "link: insecure = true") not in lines
 
 
 def test_two_runtimes_are_refused(find, monkeypatch):
