@@ -1,8 +1,8 @@
 """The engine: the one thread that takes what sources put into the inbox through the twins to the journal.
 
-Every few milliseconds it takes what has arrived, closes the observations it can, advances all machines of a class in one
-call, and hands over one Work: what came in, what it raised, what goes up, and the receipts to acknowledge once all that
-is committed. When the journal cannot follow, `submit` blocks, the inbox fills, and the sources are told to wait.
+Every few milliseconds it takes what has arrived, closes the observations it can, advances all machines of a class in
+one call, and hands over one Work: what came in, what it raised, what goes up, and the receipts to acknowledge once all
+that is committed. When the journal cannot follow, `submit` blocks, the inbox fills, and the sources are told to wait.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Engine:
         gather, last = self.settings.gather, 0.0
         while not self._stopping:
             self.inbox.wait(self._pause())
-            # A round costs as much as tens of arrivals: not more than one every `gather`. What comes alone does not wait.
+            # A round costs as much as tens of arrivals: at most one every `gather`. What comes alone does not wait.
             left = last + gather - time.perf_counter()
             if left > 0 and len(self.inbox) < CROWD:
                 time.sleep(left)
