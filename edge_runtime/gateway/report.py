@@ -47,6 +47,7 @@ def engine_status(engine: Engine, clock: Clock) -> EngineStatus:
 
 
 def bundle_status(name: str, twins: Twins, silent_after: int, clock: Clock) -> BundleStatus:
+    """The twins of one class: their model, and how many are in which condition."""
     seen = twins.fleet.number > 0
     return BundleStatus(
         asset_class=name,
@@ -73,6 +74,7 @@ def refused(twins: Twins) -> dict[str, int]:
 
 
 def journal_status(report: JournalReport) -> JournalStatus:
+    """The journal's report, in the words of the status."""
     return JournalStatus(
         problem=report.problem,
         commits=report.commits,

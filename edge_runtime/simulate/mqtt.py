@@ -40,6 +40,7 @@ class Summary:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command can be told."""
     parser.add_argument("file", type=Path, help="CSV or Parquet with columns asset, time and channels")
     parser.add_argument("--unit", choices=("s", "cycle"), default="s", help="of the times in the file (default s)")
     pace = parser.add_mutually_exclusive_group()

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("edge_runtime", "twins", "data", "features", "training")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 RUNTIME = {"numpy", "onnxruntime", "paho", "edge_runtime"}  # what a gateway installs
-OPTIONAL = {"pyarrow", "asyncua", "cryptography", "pymodbus"}  # its extras, imported where they are used
+# its extras, imported where they are used
+OPTIONAL = {"asyncua", "cryptography", "google", "prometheus_client", "pyarrow", "pymodbus", "tomli"}
 
 
 def name_of(path):
@@ -35,11 +36,15 @@ def test_imports_point_one_way():
     assert "0 broken" in done.stdout
 
 
+def for_types_alone(node):
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
 @pytest.mark.parametrize("path", [path for path in MODULES if "edge_runtime" in path.parts], ids=name_of)
 def test_the_gateway_imports_nothing_it_does_not_install(path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    inside = {id(node) for function in functions for node in ast.walk(function)}
+    later = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) or for_types_alone(node)]
+    inside = {id(node) for part in later for node in ast.walk(part)}
     allowed = RUNTIME | set(sys.stdlib_module_names)
     for name, node in imports(tree):
         # extras are imported by the functions that need them

@@ -23,6 +23,7 @@ SECRETS = ("key", "password_file", "token_file")  # settings that name files whi
 
 
 def check_computer(config: GatewayConfig, clock: Clock) -> Iterator[Line]:
+    """One onnxruntime, and a clock that is right."""
     runtimes = installed_runtimes()
     alone = len(runtimes) == 1
     told = runtimes[0] if alone else f"{' and '.join(runtimes)} overwrite each other's files: keep one"
@@ -58,6 +59,7 @@ def nearest(folder: Path) -> Path:
 
 
 def check_secrets(config: GatewayConfig) -> Iterator[Line]:
+    """Files with secrets can be read by us and by nobody else."""
     for where, path in dict.fromkeys(secret_files(config)):
         try:
             check_private(path)
@@ -83,6 +85,7 @@ def secret_files(value: Any, where: str = "") -> Iterator[tuple[str, Path]]:
 
 
 def check_commands(commands: CommandSettings) -> Iterator[Line]:
+    """Whether the centre may write, and what."""
     if not commands.enabled or commands.public_key is None:
         yield Line("commands", "enabled = false", "ok", "the centre cannot write anything")
         return
@@ -97,6 +100,7 @@ def check_commands(commands: CommandSettings) -> Iterator[Line]:
 
 
 def check_http(http: HttpSettings) -> Iterator[Line]:
+    """The local port is free."""
     if not http.enabled:
         yield Line("http", "enabled = false", "warn", "no metrics, no health, no status")
         return
