@@ -10,3 +10,9 @@ place, and that whatever arrives (duplicates, gaps, garbage) is counted and neve
 
 It needs numpy, onnxruntime and paho-mqtt, and imports nothing else of this project.
 """
+
+import os
+
+# The one thing that importing does. Importing onnxruntime (1.32, not yet 1.20) begins telemetry to its maker: files in
+# the user's home, and an upload; its disable_telemetry_events() comes too late. Nobody is called who was not named.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

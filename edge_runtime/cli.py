@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; its exit code."""
     options = _parser().parse_args(arguments)
-    # Importing onnxruntime (1.32, not yet 1.20) begins telemetry to its maker: files in the user's home, and an upload.
-    # Its disable_telemetry_events() comes too late. A gateway calls nobody whom its gateway.toml does not name.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     code: int | None = 0
     try:
         code = options.run(options)

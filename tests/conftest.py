@@ -2,6 +2,8 @@
 
 import os
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # some tests import onnxruntime before `edge_runtime` does it
+
 from hypothesis import settings
 
 # CI always draws the same examples, so that a change is judged by itself; everywhere else new ones are drawn.
