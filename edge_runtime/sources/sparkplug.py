@@ -25,30 +25,28 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
 from edge_runtime.clock import Clock
 from edge_runtime.contract.names import is_identifier
-from edge_runtime.decode import Between
 from edge_runtime.errors import CommandError
-from edge_runtime.sources.broker import BrokerSettings
 from edge_runtime.sources.connection import Connection, Will
-from edge_runtime.sources.payload import Refusal, Rename, Times
+from edge_runtime.sources.payload import Refusal, Rename
 from edge_runtime.sources.receipts import Receipt
 from edge_runtime.sources.setpoint import ReadBack
 from edge_runtime.sources.source import Arrival, Finding, Inbox, SourceStatus
 from edge_runtime.sources.sparkplug_node import Known, Node
 from edge_runtime.sources.sparkplug_payload import (
-    GOOD,
     Metric,
     Payload,
     Type,
     decode,
     encode,
     fits,
-    number,
     require_protobuf,
 )
+from edge_runtime.sources.sparkplug_settings import SparkplugSettings
+from edge_runtime.sources.sparkplug_values import Values
 
 log = logging.getLogger(__name__)
 
@@ -57,33 +55,7 @@ MOST_NODES = 2000
 LISTEN = 5.0  # s that `check` waits for messages
 _NODE_KINDS, _DEVICE_KINDS = ("NBIRTH", "NDEATH", "NDATA"), ("DBIRTH", "DDEATH", "DDATA")
 _OTHERS = ("NCMD", "DCMD")  # what hosts send
-_CONTROL = ("Node Control/", "Device Control/", "bdSeq")  # metrics that are about Sparkplug itself
 _SHOWN = 10
-
-
-@dataclass(frozen=True, kw_only=True)
-class SparkplugSettings(BrokerSettings):
-    """`group` of edge nodes. `host_id` names us to them (default: the gateway's id); ids hold no /, + or #.
-
-    `assets`: "node/device", "device" or "node" → asset. `rename`: metric → channel, scale, offset. `timeout` of a
-    command, until its value is read back.
-    """
-
-    group: str
-    host_id: str | None = None
-    assets: Mapping[str, str] = field(default_factory=dict)
-    rename: Mapping[str, Rename] = field(default_factory=dict)
-    rebirth_every: Annotated[float, Between(1, 3600)] = 10.0
-    timeout: Annotated[float, Between(0.1, 120)] = 5.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, value in (("group", self.group), ("host_id", self.host_id)):
-            if value is not None and (not value or any(sign in value for sign in "/+#")):
-                raise ValueError(f"{name} = {value!r}: expected a name without /, + and #")
-        for where, asset in self.assets.items():
-            if not is_identifier(asset):
-                raise ValueError(f"assets.{where} = {asset!r}: expected 1 to 64 letters, digits, '_' or '-'")
 
 
 @dataclass
@@ -111,7 +83,7 @@ class SparkplugSource:
         self._done: list[Receipt] = []
         self._last_arrival: int | None = None
         self._waiters: list[tuple[str, str, ReadBack]] = []
-        self._times = Times("ms")
+        self._values = Values(settings.rename, clock, self._counts)
         self._counts_before = 0
         self._put: Callable[[Arrival], bool] = lambda _: False
         self._connection = Connection(
@@ -272,7 +244,7 @@ class SparkplugSource:
         if self._owner(asset) not in (None, (node, device)):
             raise Refusal("asset_twice")
         self._assets[asset] = (node, device)
-        return self._arrivals(asset, found, named)
+        return [Arrival(asset, at, values, self) for at, values in self._values.by_time(found, named)]
 
     def _place(self, node: str) -> _Place:
         place = self._places.get(node)
@@ -296,47 +268,6 @@ class SparkplugSource:
         node, device = self._assets.get(asset, ("", ""))
         place = self._places.get(node)
         return None if place is None or device not in place.node.alive else (node, device)
-
-    def _arrivals(self, asset: str, payload: Payload, named: Sequence[tuple[Known, Metric]]) -> list[Arrival]:
-        """One for each time that stands in the message, in their order."""
-        by_time: dict[int, dict[str, Any]] = {}
-        for known, metric in named:
-            if known.name.startswith(_CONTROL):
-                continue
-            found = self._value(known, metric)
-            if found is None:
-                continue
-            stamp = metric.time if metric.time is not None else payload.time
-            try:
-                nanos = self._now() if stamp is None else self._times(stamp)
-            except Refusal:
-                self._counts["bad_time"] += 1
-                continue
-            by_time.setdefault(nanos, {}).update([found])
-        return [Arrival(asset, nanos, by_time[nanos], self) for nanos in sorted(by_time)]
-
-    def _value(self, known: Known, metric: Metric) -> tuple[str, Any] | None:
-        rename = self.settings.rename.get(known.name)
-        if rename is None and not is_identifier(known.name):
-            self._counts["unnamed_channel"] += 1
-            return None
-        if metric.value is None and metric.is_null:
-            self._counts["null"] += 1
-            return None
-        value = number(metric.value, metric.type or known.type)
-        if value is None:
-            self._counts["not_numeric"] += 1
-            return None
-        if metric.quality != GOOD:
-            self._counts["bad_quality"] += 1
-            return None
-        if metric.is_historical:
-            self._counts["historical"] += 1
-        return (known.name, value) if rename is None else (rename.channel, rename(value))
-
-    def _now(self) -> int:
-        self._counts["untimed"] += 1
-        return self._clock.utc()
 
     def _refuse(self, reason: str, topic: bytes, payload: bytes) -> None:
         self._counts[reason] += 1
