@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from edge_runtime.contract.names import is_identifier
 from edge_runtime.decode import Between, Example
 from edge_runtime.errors import ConfigError
+from edge_runtime.sources.interface import is_loopback
 from edge_runtime.tls import Tls, read_secret
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -90,10 +91,6 @@ class BrokerSettings:
                 )
             return word
         return None
-
-
-def is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def explain(error: BaseException, settings: BrokerSettings) -> str:
