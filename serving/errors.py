@@ -5,10 +5,11 @@
     ├── DatabaseError       the database cannot be used
     │   ├── AwayError       it cannot be reached or is busy: try again later
     │   └── SchemaError     its tables are of another version
-    └── RegistryError       the registry says no
-        ├── UnknownError    there is no such asset, node, gateway or version
-        ├── ConflictError   somebody else was faster, or it exists already
-        └── InvalidError    what was asked for makes no sense
+    ├── RegistryError       the registry says no
+    │   ├── UnknownError    there is no such asset, node, gateway or version
+    │   ├── ConflictError   somebody else was faster, or it exists already
+    │   └── InvalidError    what was asked for makes no sense
+    └── RequestError        a request to the service cannot be answered; `code` says why, for programs
 
 Messages state the rule, the value that broke it and the way out.
 """
@@ -48,3 +49,16 @@ class ConflictError(RegistryError):
 
 class InvalidError(RegistryError):
     pass
+
+
+class RequestError(ServingError):
+    """`code` is one of a small fixed set (`serving.api.errors` gives each its status); `where` the part of the request.
+
+    `after`: seconds until the same request may work.
+    """
+
+    def __init__(self, code: str, message: str, where: str = "", after: float | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.where = where
+        self.after = after

@@ -6,13 +6,14 @@ SQLite takes 10 in all by executemany.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql
 
-Columns = Mapping[str, Sequence[Any]]  # name → values, all of one length
+Columns = Mapping[str, Sequence[Any]]  # name → values, all of one length; JSON as text, see `json_text`
 
 
 def insert(connection: Connection, table: Table, columns: Columns) -> int:
@@ -28,8 +29,18 @@ def upsert(connection: Connection, table: Table, columns: Columns, newer: str) -
     keys = [column.name for column in table.primary_key]
     quoted = {name: _quote(connection, name) for name in columns}
     changed = ", ".join(f"{quoted[name]} = excluded.{quoted[name]}" for name in columns if name not in keys)
-    target = ", ".join(quoted[name] for name in keys)
-    return _run(connection, table, columns, f"ON CONFLICT ({target}) DO UPDATE SET {changed} WHERE {newer}")
+    return merge(connection, table, columns, keys, f"{changed} WHERE {newer}")
+
+
+def merge(connection: Connection, table: Table, columns: Columns, keys: Sequence[str], changed: str) -> int:
+    """Insert rows; where one of the same unique `keys` is there already, do `changed` to it (SQL, as after SET)."""
+    target = ", ".join(_quote(connection, name) for name in keys)
+    return _run(connection, table, columns, f"ON CONFLICT ({target}) DO UPDATE SET {changed}")
+
+
+def json_text(value: Any) -> str:
+    """A value for a column of type Json."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def _run(connection: Connection, table: Table, columns: Columns, conflict: str) -> int:

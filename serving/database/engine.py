@@ -50,7 +50,8 @@ class Database:
 def is_away(error: BaseException) -> bool:
     """Whether the database cannot be reached, is busy or full: the same again may work later."""
     if isinstance(error, AwayError | PoolTimeoutError | InterfaceError | OperationalError):
-        return True
+        state = getattr(getattr(error, "orig", None), "sqlstate", None)
+        return not (state or "").startswith("54")  # a limit of PostgreSQL itself: too much for it now and always
     return isinstance(error, DBAPIError) and error.connection_invalidated
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from edge_runtime.decode import Between, Example
 from edge_runtime.gateway.config import identifier
-from edge_runtime.sources.broker import BrokerSettings as CommonBrokerSettings
+from edge_runtime.mqtt.broker import BrokerSettings as CommonBrokerSettings
 
 
 @dataclass(frozen=True, kw_only=True)

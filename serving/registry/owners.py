@@ -35,7 +35,7 @@ class Owner:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Found:
     """A machine that a gateway has sent something of, before anybody registered it. Class "": not known yet."""
 
@@ -120,7 +120,7 @@ def adopt(connection: Connection, act: Act, found: Sequence[Found], most: int) -
 
     A gateway gets no more than `most` machines like this. How many rows have changed.
     """
-    change(connection)
+    connection.execute(select(registry_version).with_for_update())  # alone, until the end of the transaction
     changed = 0
     room: dict[int, int] = {}
     for each in found:
@@ -150,6 +150,8 @@ def adopt(connection: Connection, act: Act, found: Sequence[Found], most: int) -
         else:
             continue
         changed += 1
+    if changed:
+        change(connection)
     return changed
 
 

@@ -2,7 +2,7 @@
 
     transport   messages, acks, dead_letters, counts               what came, and what was said about it
     machines    gateways, assets, ownerships, nodes, asset_settings, audit, registry_version
-    history     models, layouts, observations, waveform_features, prognoses, latest, summaries, states
+    history     models, layouts, observations, waveform_features, prognoses, latest, summaries, states, thinned
     waveforms   waveforms, waveform_parts
     happenings  alarms, alarm_changes, events, command_answers
 
@@ -21,6 +21,7 @@ from serving.database.tables.history import observations as observations
 from serving.database.tables.history import prognoses as prognoses
 from serving.database.tables.history import states as states
 from serving.database.tables.history import summaries as summaries
+from serving.database.tables.history import thinned as thinned
 from serving.database.tables.history import waveform_features as waveform_features
 from serving.database.tables.machines import asset_settings as asset_settings
 from serving.database.tables.machines import assets as assets

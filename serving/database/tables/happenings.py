@@ -23,18 +23,16 @@ alarms = Table(
     Column("id", String(200), nullable=False),
     Column("state", String(16), nullable=False),
     Column("level", SmallInteger, nullable=False),
-    Column("worst", SmallInteger, nullable=False),  # level it has reached
     nanos("since"),  # source time it was raised at
     nanos("cleared", nullable=True),
     nanos("t"),
     whole("term"),
     whole("number"),
-    nanos("at"),  # first heard of
-    nanos("changed_at"),
     Column("model", Integer, nullable=False),
-    Column("prognosis", Json, nullable=False),
-    Column("contributions", Json, nullable=False),  # [[channel, value], …]
+    Column("prognosis", Json, nullable=False),  # `bodies.Excerpt`
+    Column("contributions", Json, nullable=False),  # [{"channel": …, "value": …}, …], the largest first
     Column("simulated", Boolean, nullable=False),
+    nanos("at"),
     PrimaryKeyConstraint("asset", "id"),
     Index(None, "level", "asset"),
 )
@@ -51,6 +49,8 @@ alarm_changes = Table(
     Column("level", SmallInteger, nullable=False),
     Column("previous", SmallInteger, nullable=False),
     nanos("t"),
+    Column("prognosis", Json, nullable=False),
+    Column("contributions", Json, nullable=False),
     nanos("at"),
     PrimaryKeyConstraint("asset", "term", "number"),
 )
@@ -73,6 +73,7 @@ events = Table(
     Column("simulated", Boolean, nullable=False),
     nanos("at"),
     UniqueConstraint("gateway", "id", "state", "t"),
+    Index(None, "at"),
 )
 
 command_answers = Table(

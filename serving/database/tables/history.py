@@ -87,7 +87,8 @@ waveform_features = Table(
     Column("channel", String(64), nullable=False),
     nanos("t"),
     Column("body", LargeBinary, nullable=False),
-    PrimaryKeyConstraint("asset", "term", "number", "channel"),
+    PrimaryKeyConstraint("asset", "t", "term", "number", "channel"),
+    UniqueConstraint("asset", "term", "number", "channel"),
     **CLUSTERED,
 )
 
@@ -130,6 +131,17 @@ summaries = Table(
     Column("body", LargeBinary, nullable=False),
     PrimaryKeyConstraint("asset", "t", "term", "number"),
     UniqueConstraint("asset", "term", "number"),
+    **CLUSTERED,
+)
+
+# How far rows of a machine have been thinned, by `serving.database.retention`: all before `t`.
+thinned = Table(
+    "thinned",
+    metadata,
+    Column("asset", Integer, nullable=False),
+    Column("kind", String(16), nullable=False),
+    nanos("t"),
+    PrimaryKeyConstraint("asset", "kind"),
     **CLUSTERED,
 )
 

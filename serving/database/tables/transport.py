@@ -4,6 +4,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Index,
     Integer,
     LargeBinary,
     PrimaryKeyConstraint,
@@ -31,6 +32,7 @@ messages = Table(
     Column("rows", Integer, nullable=False),  # in it
     Column("bytes", Integer, nullable=False),  # on the wire
     PrimaryKeyConstraint("gateway", "epoch", "lane", "seq"),
+    Index(None, "at"),
     **CLUSTERED,
 )
 
@@ -65,6 +67,7 @@ dead_letters = Table(
     nanos("last_at"),
     Column("times", BigInteger, nullable=False),
     UniqueConstraint("sha256", "reason"),
+    Index(None, "last_at"),
 )
 
 # gateway "": of the hub itself.

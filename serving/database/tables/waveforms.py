@@ -1,6 +1,6 @@
 """Snapshots of waveforms as measured, packed as they travelled; and parts of those that are not complete yet."""
 
-from sqlalchemy import Column, Integer, LargeBinary, PrimaryKeyConstraint, String, Table
+from sqlalchemy import Column, Index, Integer, LargeBinary, PrimaryKeyConstraint, String, Table
 
 from serving.database.tables.metadata import metadata, nanos, whole
 
@@ -31,6 +31,7 @@ waveforms = Table(
     Column("sha256", String(64), nullable=False),  # unpacked
     Column("body", LargeBinary),
     PrimaryKeyConstraint("asset", "term", "number", "channel"),
+    Index(None, "at"),
 )
 
 waveform_parts = Table(

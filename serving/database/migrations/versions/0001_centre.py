@@ -35,6 +35,8 @@ def upgrade() -> None:
         sa.Column("level", sa.SmallInteger(), nullable=False),
         sa.Column("previous", sa.SmallInteger(), nullable=False),
         sa.Column("t", sa.BigInteger(), nullable=False),
+        sa.Column("prognosis", _json(), nullable=False),
+        sa.Column("contributions", _json(), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("asset", "term", "number", name=op.f("pk_alarm_changes")),
     )
@@ -44,18 +46,16 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=200), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("level", sa.SmallInteger(), nullable=False),
-        sa.Column("worst", sa.SmallInteger(), nullable=False),
         sa.Column("since", sa.BigInteger(), nullable=False),
         sa.Column("cleared", sa.BigInteger(), nullable=True),
         sa.Column("t", sa.BigInteger(), nullable=False),
         sa.Column("term", sa.BigInteger(), nullable=False),
         sa.Column("number", sa.BigInteger(), nullable=False),
-        sa.Column("at", sa.BigInteger(), nullable=False),
-        sa.Column("changed_at", sa.BigInteger(), nullable=False),
         sa.Column("model", sa.Integer(), nullable=False),
         sa.Column("prognosis", _json(), nullable=False),
         sa.Column("contributions", _json(), nullable=False),
         sa.Column("simulated", sa.Boolean(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("asset", "id", name=op.f("pk_alarms")),
     )
     op.create_index(op.f("ix_alarms_level_asset"), "alarms", ["level", "asset"], unique=False)
@@ -108,6 +108,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_dead_letters")),
         sa.UniqueConstraint("sha256", "reason", name=op.f("uq_dead_letters_sha256_reason")),
     )
+    op.create_index(op.f("ix_dead_letters_last_at"), "dead_letters", ["last_at"], unique=False)
     op.create_table(
         "events",
         sa.Column("place", _id(), nullable=False),
@@ -126,6 +127,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("place", name=op.f("pk_events")),
         sa.UniqueConstraint("gateway", "id", "state", "t", name=op.f("uq_events_gateway_id_state_t")),
     )
+    op.create_index(op.f("ix_events_at"), "events", ["at"], unique=False)
     op.create_table(
         "gateways",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -193,6 +195,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("gateway", "epoch", "lane", "seq", name=op.f("pk_messages")),
         **_CLUSTERED,
     )
+    op.create_index(op.f("ix_messages_at"), "messages", ["at"], unique=False)
     op.create_table(
         "models",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -277,6 +280,14 @@ def upgrade() -> None:
         **_CLUSTERED,
     )
     op.create_table(
+        "thinned",
+        sa.Column("asset", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("t", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("asset", "kind", name=op.f("pk_thinned")),
+        **_CLUSTERED,
+    )
+    op.create_table(
         "waveform_features",
         sa.Column("asset", sa.Integer(), nullable=False),
         sa.Column("term", sa.BigInteger(), nullable=False),
@@ -284,7 +295,10 @@ def upgrade() -> None:
         sa.Column("channel", sa.String(length=64), nullable=False),
         sa.Column("t", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
-        sa.PrimaryKeyConstraint("asset", "term", "number", "channel", name=op.f("pk_waveform_features")),
+        sa.PrimaryKeyConstraint("asset", "t", "term", "number", "channel", name=op.f("pk_waveform_features")),
+        sa.UniqueConstraint(
+            "asset", "term", "number", "channel", name=op.f("uq_waveform_features_asset_term_number_channel")
+        ),
         **_CLUSTERED,
     )
     op.create_table(
@@ -316,6 +330,7 @@ def upgrade() -> None:
         sa.Column("body", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("asset", "term", "number", "channel", name=op.f("pk_waveforms")),
     )
+    op.create_index(op.f("ix_waveforms_at"), "waveforms", ["at"], unique=False)
     op.create_table(
         "assets",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -410,6 +425,7 @@ _TABLES = (
     "registry_version",
     "states",
     "summaries",
+    "thinned",
     "waveform_features",
     "waveform_parts",
     "waveforms",

@@ -1,0 +1,79 @@
+"""`python -m serving.hub --config centre.toml`: run one hub until SIGTERM or Ctrl-C.
+
+Several hubs share the work: give each a name of its own, `--name hub-2`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_runtime.clock import SystemClock
+from edge_runtime.gateway.logs import configure
+from edge_runtime.gateway.systemd import Notifier
+from serving.database.engine import Database
+from serving.database.retention import Retention
+from serving.database.schema import check, upgrade
+from serving.errors import ConfigError, ServingError
+from serving.hub.hub import Hub
+from serving.settings import CentreConfig, read_config
+
+log = logging.getLogger("serving.hub")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m serving.hub", description="Takes what all gateways send.")
+    parser.add_argument("--config", type=Path, required=True, help="centre.toml")
+    parser.add_argument("--name", help="of this hub, when there are several")
+    options = parser.parse_args(arguments)
+    try:
+        config = read_config(options.config)
+        if options.name:
+            config = dataclasses.replace(config, hub=dataclasses.replace(config.hub, name=options.name))
+        run(config)
+    except (ServingError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(config: CentreConfig) -> None:
+    """Until SIGTERM or SIGINT."""
+    if config.broker is None:
+        raise ConfigError(f'{config.path}: the hub needs a broker: write [broker] and below it url = "mqtts://…"')
+    configure(config.log)
+    clock, stop, notifier = SystemClock(), threading.Event(), Notifier()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    database = Database(config.database)
+    try:
+        if config.database.upgrade:
+            upgrade(database)
+        check(database)
+        hub = Hub(database, config.broker, config.hub, config.registry, clock)
+        retention = Retention(database, config.retention, clock)
+        hub.start()
+        retention.start()
+        ready = False
+        while not stop.wait(0.1):
+            if hub.ready != ready:
+                ready = hub.ready
+                log.info("hub %s is %s", config.hub.name, "ready" if ready else f"not ready: {hub.detail}")
+                if ready:
+                    notifier.ready()
+        notifier.stopping()
+        retention.stop()
+        hub.stop()
+        log.info("hub %s has stopped after %d messages", config.hub.name, hub.committed)
+    finally:
+        database.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
