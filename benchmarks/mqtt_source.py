@@ -26,11 +26,11 @@ from typing import Any
 
 from benchmarks import measure
 from edge_runtime.clock import SystemClock
+from edge_runtime.mqtt.broker import BrokerSettings
 from edge_runtime.simulate.publisher import Message, Publisher, encode
-from edge_runtime.sources.broker import BrokerSettings
-from edge_runtime.sources.mqtt import MqttSettings, MqttSource
+from edge_runtime.sources.mqtt.source import MqttSettings, MqttSource
+from edge_runtime.sources.mqtt.topic import MqttTopic
 from edge_runtime.sources.source import Arrival
-from edge_runtime.sources.topic import MqttTopic
 from edge_runtime.tls import Tls
 
 UNDER_TEST, OTHERS = {0}, {1}

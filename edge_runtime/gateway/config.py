@@ -24,11 +24,11 @@ from edge_runtime.upstream.settings import LinkSettings
 
 # type → module, settings dataclass (with a field `name`), source class
 SOURCES: Mapping[str, tuple[str, str, str]] = {
-    "mqtt": ("edge_runtime.sources.mqtt", "MqttSettings", "MqttSource"),
-    "sparkplug": ("edge_runtime.sources.sparkplug", "SparkplugSettings", "SparkplugSource"),
-    "opcua": ("edge_runtime.sources.opcua", "OpcuaSettings", "OpcuaSource"),
-    "modbus": ("edge_runtime.sources.modbus", "ModbusSettings", "ModbusSource"),
-    "replay": ("edge_runtime.sources.replay", "ReplaySettings", "ReplaySource"),
+    "mqtt": ("edge_runtime.sources.mqtt.source", "MqttSettings", "MqttSource"),
+    "sparkplug": ("edge_runtime.sources.sparkplug.source", "SparkplugSettings", "SparkplugSource"),
+    "opcua": ("edge_runtime.sources.opcua.source", "OpcuaSettings", "OpcuaSource"),
+    "modbus": ("edge_runtime.sources.modbus.source", "ModbusSettings", "ModbusSource"),
+    "replay": ("edge_runtime.sources.replay.source", "ReplaySettings", "ReplaySource"),
 }
 
 

@@ -42,7 +42,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """For people: 2026-01-03T10:00:00.000Z warning edge_runtime.sources.mqtt: message (key=value)."""
+    """For people: 2026-01-03T10:00:00.000Z warning edge_runtime.sources.mqtt.source: message (key=value)."""
 
     def format(self, record: logging.LogRecord) -> str:
         extra = ", ".join(f"{key}={value}" for key, value in vars(record).items() if key not in _PLAIN)

@@ -13,9 +13,9 @@ from typing import Any
 from edge_runtime.errors import EdgeError
 from edge_runtime.simulate.player import add_playing, open_recording, play_and_stay, quoted, run_until_interrupted
 from edge_runtime.sources.interface import is_loopback
-from edge_runtime.sources.modbus_client import require_pymodbus
-from edge_runtime.sources.recording import Block, Recording, Row
-from edge_runtime.sources.registers import registers
+from edge_runtime.sources.modbus.client import require_pymodbus
+from edge_runtime.sources.modbus.registers import registers
+from edge_runtime.sources.replay.recording import Block, Recording, Row
 
 _INPUT, _HOLDING = 4, 16  # function codes by which pymodbus's server knows its tables
 _UNIT_SIZE = 32_000  # values of one unit; each takes two of its 65,536 registers

@@ -17,11 +17,11 @@ from edge_runtime.clock import SystemClock
 from edge_runtime.contract.names import is_identifier
 from edge_runtime.contract.text import dump
 from edge_runtime.errors import DataError, SourceError
+from edge_runtime.mqtt.broker import BrokerSettings
 from edge_runtime.simulate.player import quoted
 from edge_runtime.simulate.publisher import Message, Publisher, encode
-from edge_runtime.sources.broker import BrokerSettings
-from edge_runtime.sources.playback import schedule
-from edge_runtime.sources.recording import Block, Recording, Row, Side
+from edge_runtime.sources.replay.playback import schedule
+from edge_runtime.sources.replay.recording import Block, Recording, Row, Side
 from edge_runtime.tls import Tls
 
 NANOS = 1_000_000_000

@@ -16,8 +16,8 @@ from edge_runtime.errors import EdgeError
 from edge_runtime.simulate.opcua_library import load_only, load_server, load_users
 from edge_runtime.simulate.player import add_playing, open_recording, play_and_stay, quoted, run_until_interrupted
 from edge_runtime.sources.interface import is_loopback
-from edge_runtime.sources.opcua_library import load_ua, require_asyncua
-from edge_runtime.sources.recording import Block, Recording, Row, Side
+from edge_runtime.sources.opcua.library import load_ua, require_asyncua
+from edge_runtime.sources.replay.recording import Block, Recording, Row, Side
 
 URI = "urn:overhaul:simulator"
 NAMESPACE = "urn:overhaul:simulator:machines"

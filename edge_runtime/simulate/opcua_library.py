@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge_runtime.sources.opcua_library import load_ua
+from edge_runtime.sources.opcua.library import load_ua
 
 
 def load_server() -> Any:

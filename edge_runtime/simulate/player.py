@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from edge_runtime.clock import Clock, SystemClock
-from edge_runtime.sources.playback import schedule
-from edge_runtime.sources.recording import Block, Recording, Row, Side
+from edge_runtime.sources.replay.playback import schedule
+from edge_runtime.sources.replay.recording import Block, Recording, Row, Side
 
 Show = Callable[[Row | Block], Awaitable[None]]
 

@@ -10,9 +10,9 @@ from paho.mqtt.properties import VariableByteIntegers
 
 from edge_runtime.clock import Clock, SystemClock
 from edge_runtime.errors import SourceError
-from edge_runtime.sources.broker import BrokerSettings
-from edge_runtime.sources.connection import Connection
-from edge_runtime.sources.waveform import user_properties
+from edge_runtime.mqtt.broker import BrokerSettings
+from edge_runtime.mqtt.connection import Connection
+from edge_runtime.sources.mqtt.waveform import user_properties
 
 
 class Message(NamedTuple):

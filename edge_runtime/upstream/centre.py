@@ -10,9 +10,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_runtime.clock import Clock
-from edge_runtime.sources.broker import BrokerSettings
-from edge_runtime.sources.connection import Connection, OnMessage, Will
-from edge_runtime.sources.wire import WireClient
+from edge_runtime.mqtt.broker import BrokerSettings
+from edge_runtime.mqtt.connection import Connection, OnMessage, Will
+from edge_runtime.mqtt.wire import WireClient
 
 _PAHO_OWN = 2  # packets kept free for what is not sent from the spool
 _MOST = 65_535

@@ -16,7 +16,7 @@ from edge_runtime.contract.message import JSON, Lane, Outgoing, Spooled
 from edge_runtime.contract.request import Request, parse_request
 from edge_runtime.errors import JournalError, WireError
 from edge_runtime.gateway.status import LinkStatus, StreamStatus
-from edge_runtime.sources.connection import RETAIN, Will
+from edge_runtime.mqtt.connection import RETAIN, Will
 from edge_runtime.upstream.centre import CentreConnection
 from edge_runtime.upstream.dead_letters import DeadLetters
 from edge_runtime.upstream.health import SECOND, Health

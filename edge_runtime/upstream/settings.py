@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from edge_runtime.contract.waveform import HEADROOM
 from edge_runtime.decode import Between, Example
-from edge_runtime.sources.broker import BrokerSettings
+from edge_runtime.mqtt.broker import BrokerSettings
 from edge_runtime.upstream.blocks import BlockSettings
 from edge_runtime.upstream.pump import SECOND, Bounds
 from edge_runtime.upstream.raw import RawSettings

@@ -6,7 +6,7 @@ import time
 
 from edge_runtime.clock import Clock
 from edge_runtime.contract import topics
-from edge_runtime.sources.connection import Connection
+from edge_runtime.mqtt.connection import Connection
 from edge_runtime.sources.source import Finding
 from edge_runtime.upstream.settings import LinkSettings
 

@@ -15,7 +15,7 @@ import pytest
 from edge_runtime.gateway.config import SOURCES, read_config
 from edge_runtime.gateway.metrics import METRICS
 from edge_runtime.gateway.page import status_text
-from edge_runtime.sources.broker import BrokerSettings
+from edge_runtime.mqtt.broker import BrokerSettings
 from tests.edge_runtime.gateway.statuses import full_status
 
 if sys.version_info >= (3, 11):

@@ -12,7 +12,7 @@ from edge_runtime.gateway.checks.here import secret_files
 from edge_runtime.gateway.checks.line import Line, lines_text
 from edge_runtime.gateway.config import HttpSettings, read_config
 from edge_runtime.gateway.http import StatusServer
-from edge_runtime.sources import mqtt_check
+from edge_runtime.sources.mqtt import check as mqtt_check
 from tests.edge_runtime.broker import running
 from tests.edge_runtime.certificates import Authority
 from tests.edge_runtime.gateway.plant import GATEWAY, MQTT, write_plant

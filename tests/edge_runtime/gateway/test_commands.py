@@ -29,11 +29,11 @@ from edge_runtime.gateway.commands import CommandDesk
 from edge_runtime.gateway.config import AllowedCommand, CommandSettings
 from edge_runtime.journal.journal import Journal
 from edge_runtime.journal.settings import JournalSettings, SpoolSettings
-from edge_runtime.sources.modbus import ModbusSettings, ModbusSource, ModbusValue
+from edge_runtime.sources.modbus.source import ModbusSettings, ModbusSource, ModbusValue
 from tests.edge_runtime.broker import iotcore, until  # noqa: F401
 from tests.edge_runtime.hub import ROOT, Hub
 from tests.edge_runtime.sources.inbox import ListInbox
-from tests.edge_runtime.sources.modbus_server import ModbusServer
+from tests.edge_runtime.sources.modbus.modbus_server import ModbusServer
 from tests.edge_runtime.upstream.station import GATEWAY, SITE
 from tests.edge_runtime.upstream.station import Station as Gateway
 

@@ -8,7 +8,7 @@ import pytest
 
 from edge_runtime.cli import main
 from edge_runtime.gateway.check import check
-from edge_runtime.sources import mqtt_check
+from edge_runtime.sources.mqtt import check as mqtt_check
 from tests.edge_runtime.broker import running
 from tests.edge_runtime.gateway.plant import GATEWAY, write_plant
 

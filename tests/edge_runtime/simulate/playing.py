@@ -10,7 +10,7 @@ from edge_runtime.clock import SystemClock
 from edge_runtime.decode import decode_strict
 from edge_runtime.simulate.player import play
 from edge_runtime.sources.loop import LoopThread
-from edge_runtime.sources.recording import Recording
+from edge_runtime.sources.replay.recording import Recording
 
 if sys.version_info >= (3, 11):
     import tomllib

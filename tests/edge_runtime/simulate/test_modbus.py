@@ -11,7 +11,7 @@ import pytest
 
 from edge_runtime.errors import EdgeError
 from edge_runtime.simulate.modbus import ModbusSimulator
-from edge_runtime.sources.modbus import ModbusSettings, ModbusSource
+from edge_runtime.sources.modbus.source import ModbusSettings, ModbusSource
 from tests.edge_runtime.simulate.playing import TABLE, serving, source_of, table
 from tests.edge_runtime.sources.inbox import ListInbox, wait_until
 

@@ -14,13 +14,13 @@ import pytest
 from edge_runtime.clock import SystemClock
 from edge_runtime.decode import decode_strict
 from edge_runtime.errors import DataError, SourceError
+from edge_runtime.mqtt.broker import BrokerSettings
 from edge_runtime.simulate.mqtt import add_arguments, broker_settings, play, run, toml
 from edge_runtime.simulate.publisher import Publisher, encode
-from edge_runtime.sources.broker import BrokerSettings
-from edge_runtime.sources.mqtt import MqttSettings, MqttSource
-from edge_runtime.sources.recording import Recording
+from edge_runtime.sources.mqtt.source import MqttSettings, MqttSource
+from edge_runtime.sources.mqtt.topic import MqttTopic
+from edge_runtime.sources.replay.recording import Recording
 from edge_runtime.sources.source import Arrival, WaveformArrival
-from edge_runtime.sources.topic import MqttTopic
 from tests.edge_runtime.broker import broker, iotcore, until  # noqa: F401
 
 if sys.version_info >= (3, 11):

@@ -13,12 +13,12 @@ import pytest
 
 from edge_runtime.errors import EdgeError
 from edge_runtime.simulate.opcua import URI, OpcuaSimulator, ServerSecurity
-from edge_runtime.sources.opcua import OpcuaSettings, OpcuaSource
-from edge_runtime.sources.recording import Recording, Side
+from edge_runtime.sources.opcua.source import OpcuaSettings, OpcuaSource
+from edge_runtime.sources.replay.recording import Recording, Side
 from edge_runtime.sources.source import WaveformArrival
 from tests.edge_runtime.simulate.playing import TABLE, serving, source_of, table
 from tests.edge_runtime.sources.inbox import ListInbox, wait_until
-from tests.edge_runtime.sources.opcua_server import make_certificate
+from tests.edge_runtime.sources.opcua.opcua_server import make_certificate
 
 FAST = {"publishing": 0.05, "sampling": 0.01, "queue": 100, "retry_most": 0.2}
 

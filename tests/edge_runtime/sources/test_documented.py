@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from edge_runtime.decode import decode_strict
-from edge_runtime.sources import modbus_settings, opcua_settings, replay
+from edge_runtime.sources.modbus import settings as modbus_settings
+from edge_runtime.sources.opcua import settings as opcua_settings
+from edge_runtime.sources.replay import source as replay
 
 if sys.version_info >= (3, 11):
     import tomllib

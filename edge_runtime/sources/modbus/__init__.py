@@ -1,0 +1,1 @@
+"""Modbus TCP: registers polled on a fixed schedule; set-points are written and read back."""

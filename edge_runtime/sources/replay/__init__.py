@@ -1,0 +1,1 @@
+"""A recorded file, played at a chosen speed."""
