@@ -103,8 +103,10 @@ class Store:
         for read in group:
             if read.key is not None:
                 key = (self._names.gateways[read.gateway], *read.key[:3])
-                if keyed.setdefault(key, read) is not read:
+                if key in keyed:
                     repeated.append(read)
+                else:
+                    keyed[key] = read
         for key in _known(connection, list(keyed)):
             repeated.append(keyed.pop(key))
         rows = [_transport_row(key, read, at) for key, read in sorted(keyed.items(), key=lambda item: item[0])]
