@@ -159,11 +159,9 @@ class Assembler:
             return []
         closing: list[_Closing] = []
         for row in np.flatnonzero(self._due_view < now).tolist():
-            machine = self.machines[row]
-            for turn in range(MOST_WINDOWS):
-                self._close_next(machine, row, turn, closing)
-                if self._due[row] >= now:
-                    break
+            machine, turn = self.machines[row], 0
+            while self._due[row] < now and turn < MOST_WINDOWS:
+                turn += self._close_next(machine, row, turn, closing)
         self._soonest = int(self._due_view.min(initial=NEVER))
         return self._observe(closing)
 
@@ -173,8 +171,7 @@ class Assembler:
         for row, machine in enumerate(self.machines):
             turn = 0
             while machine.windows:
-                self._close_next(machine, row, turn, closing)
-                turn += 1
+                turn += self._close_next(machine, row, turn, closing)
         return self._observe(closing)
 
     def close(self, rows: I64, ends: I64) -> list[Closed]:
@@ -268,11 +265,12 @@ class Assembler:
         if due < self._soonest:
             self._soonest = due
 
-    def _close_next(self, machine: Machine, row: int, turn: int, closing: list[_Closing], silent: bool = True) -> None:
-        """Close the next window; after `max_gap` of silence go to the next with samples instead, if there is one."""
+    def _close_next(self, machine: Machine, row: int, turn: int, closing: list[_Closing], silent: bool = True) -> bool:
+        """True: the next window is closed. False: after `max_gap` of silence, the next is one with samples, if any."""
         end = machine.end
         window = machine.windows.pop(end, None)
-        if window is None and silent and end - machine.newest_closed > self.rules.max_gap:
+        skipped = window is None and silent and end - machine.newest_closed > self.rules.max_gap
+        if skipped:
             machine.end = min(machine.windows, default=NEVER)
         else:
             if window is not None:
@@ -285,6 +283,7 @@ class Assembler:
             earliest = machine.closed + self._interval
             machine.heard = {channels: time for channels, time in machine.heard.items() if time >= earliest}
         self._schedule(machine, row)
+        return not skipped
 
     def _add_up(self, row: int, window: Window) -> None:
         """Add up the older rows of a window that has many. What then comes for their times is refused as late."""

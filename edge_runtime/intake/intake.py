@@ -42,10 +42,11 @@ _LIMIT = 2**61
 class Intake:
     """Intake of the machines `assets` of the class of `contract`: rows of batches are places in `assets`.
 
-    Times more than `max_ahead` nanos ahead of UTC are refused. After a restart the clock that closes windows stands
-    still for `settle` nanos, so that sources can send again what was not acknowledged. `late` and `duplicate` int64[N]
-    count by machine. One round is `add`…, `take_samples`, `ready`, in this order, so that the journal tells them in
-    this order, too. Not for use by several threads at once.
+    Times more than `max_ahead` nanos ahead of UTC are refused. Where nothing is assembled, a message that names a
+    channel, event or age is an observation, whatever is left of its values. After a restart the clock that closes
+    windows stands still for `settle` nanos, so that sources can send again what was not acknowledged. `late` and
+    `duplicate` int64[N] count by machine. One round is `add`…, `take_samples`, `ready`, in this order, so that the
+    journal tells them in this order, too. Not for use by several threads at once.
     """
 
     def __init__(
@@ -145,18 +146,18 @@ class Intake:
         if not plan.places:
             self._refuse(arrival, "empty")
         elif self.assembles:
-            noted = self._note(row, time, event, age)
-            if received and not self._accept(row, time, packed, received):
+            journal = [packed] if self._note(row, time, event, age) else []
+            if received and self._accept(row, time, packed, received):
+                journal = [packed]
+            elif received:
                 self.counts["late"] += 1
                 self.late[row] += 1
+                nothing = [NAN] * len(self.channels)
+                journal = [self.records.pack(row, time, t_rx, *nothing, event, age)] if journal else []
                 if self.assembler.hear(row, time):  # the machine's clock is behind: a restart has to know
-                    packed = self.records.pack(row, time, t_rx, *[NAN] * len(self.channels), event, age)
-                    noted = True
-            elif received:
-                noted = True
-            if noted:
-                self._rows.append(packed)
-            (self._receipts if noted else self._refused).append((arrival.source, arrival.receipt))
+                    journal.append(self.records.pack(row, time, t_rx, *nothing, NAN, NAN))
+            self._rows += journal
+            (self._receipts if journal else self._refused).append((arrival.source, arrival.receipt))
         elif self._accept(row, time, packed, received):
             self._receipts.append((arrival.source, arrival.receipt))
             if event > 0:
@@ -287,18 +288,22 @@ class Intake:
         records = np.empty(len(samples.rows), self.records.dtype)
         records["row"], records["time"], records["t_rx"] = samples.rows, samples.time, samples.t_rx
         records["values"] = samples.values
-        received = ~np.isnan(samples.values)
-        for i, packed in enumerate(self.records.rows(records)):
-            row, time = int(samples.rows[i]), int(samples.time[i])
-            self._stop(int(samples.t_rx[i]))
-            self.assembler.clock = samples.t_rx[i].item
-            self._note(row, time, float(samples.values[i, -2]), float(samples.values[i, -1]))
-            if received[i, :-2].any():
-                bits = np.packbits(received[i, :-2], bitorder="little")
-                self.assembler.add(row, time, packed, int.from_bytes(bits.tobytes(), "little"))
-            elif not received[i].any():
+        received = np.packbits(~np.isnan(samples.values[:, :-2]), axis=1, bitorder="little")
+        columns = (samples.rows, samples.time, samples.t_rx, samples.values[:, -2], samples.values[:, -1])
+        came = 0
+        self.assembler.clock = lambda: came
+        for bits, packed, row, time, t_rx, event, age in zip(
+            received, self.records.rows(records), *(column.tolist() for column in columns), strict=True
+        ):
+            came = t_rx
+            channels = int.from_bytes(bits.tobytes(), "little")
+            if event > 0 or age >= 0:
+                self._note(row, time, event, age)
+            elif not channels:
                 self.assembler.hear(row, time)
-        self._stop(self._stopped)
+            if channels:
+                self.assembler.add(row, time, packed, channels)
+        self._stop(int(samples.t_rx.max(initial=0)))
 
     def replay_batch(self, batch: Batch) -> None:
         """Observations that were journalled: they are closed."""
@@ -312,7 +317,10 @@ class Intake:
         self.notes.take(batch.rows, batch.time)
         for name, (_, places) in batch.waveforms.items():
             for i in places.tolist():
-                self.snapshots.used[int(batch.rows[i]), name] = int(batch.time[i])
+                row, time = int(batch.rows[i]), int(batch.time[i])
+                self.snapshots.used[row, name] = time
+                if self.assembles:
+                    self.assembler.machines[row].newest_closed = time
 
     def _stop(self, utc: int) -> None:
         """The clock that closes windows stands still, at the latest moment known to the journal, until it is asked."""

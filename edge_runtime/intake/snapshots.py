@@ -13,6 +13,7 @@ from edge_runtime.sources.source import Source, WaveformArrival
 
 Receipt = tuple[Source, Any]
 MOST = 64  # that wait of one channel of one machine
+MOST_BYTES = 64 << 20  # of all that wait: beyond, one of each channel of each machine
 
 
 class Snapshots:
@@ -21,6 +22,7 @@ class Snapshots:
     def __init__(self, waveforms: Sequence[Waveform]) -> None:
         self.shapes = {waveform.name: (len(waveform.axes), waveform.samples) for waveform in waveforms}
         self.used: dict[tuple[int, str], int] = {}
+        self._bytes = 0
         self._waiting: dict[int, dict[str, list[tuple[int, WaveformArrival]]]] = {}
 
     def add(self, row: int, at: int, arrival: WaveformArrival) -> list[WaveformArrival]:
@@ -31,8 +33,10 @@ class Snapshots:
         ranked = sorted([*(other for _, other in same), arrival], key=lambda one: one.time)
         waiting.append((at, ranked.pop()))
         waiting.sort(key=lambda one: one[0])
-        if len(waiting) > MOST:
+        self._bytes += arrival.samples.nbytes
+        if len(waiting) > MOST or (len(waiting) > 1 and self._bytes > MOST_BYTES):
             ranked.append(waiting.pop(0)[1])
+        self._bytes -= sum(other.samples.nbytes for other in ranked)
         return ranked
 
     def take(self, rows: I64, time: I64) -> tuple[Mapping[str, tuple[F32, I64]], list[Receipt], int]:
@@ -48,6 +52,7 @@ class Snapshots:
                 if not due:
                     continue
                 waiting[:] = [other for other in waiting if other[0] > end]
+                self._bytes -= sum(arrival.samples.nbytes for arrival in due)
                 newest = max(due, key=lambda arrival: arrival.time)
                 self.used[row, name] = newest.time
                 samples, places = found.setdefault(name, ([], []))

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.assembly import assemble_table
+from edge_runtime.intake import snapshots
 from edge_runtime.sources.source import Arrival, WaveformArrival
 from tests.edge_runtime.intake.plant import AS_THEY_COME, CYCLES, MINUTES, SECOND, START, Plant
 
@@ -440,6 +441,21 @@ def test_a_waveform_that_comes_after_its_observation_goes_with_the_next(time):
     plant.add("b", 400, ALL)
     plant.add_waveform("b", -400, 6)
     assert plant.intake.counts["late"] == (time is AS_THEY_COME)
+
+
+@pytest.mark.parametrize("most", ["MOST", "MOST_BYTES"])
+def test_waveforms_without_observations_do_not_pile_up(monkeypatch, most):
+    monkeypatch.setattr(snapshots, most, {"MOST": 3, "MOST_BYTES": 3 * 16}[most])
+    plant = Plant(time=AS_THEY_COME)
+    for seconds in range(1, 11):
+        plant.add_waveform("a", seconds, seconds)
+    plant.round()
+    assert plant.back == list(range(1, 8))
+    plant.add("a", 10, ALL)
+    (batch,) = plant.round()
+    assert batch.waveforms["shake"][0].max() == 10
+    assert plant.intake.counts == {"superseded": 9}
+    assert plant.intake.snapshots._bytes == 0
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,44 @@ def test_a_late_sample_that_told_the_time_does_so_again():
     assert plant.back == [1, 2]
 
 
+def test_a_machine_that_had_gone_silent_comes_back_in_the_same_batch():
+    plant = Plant()
+    plant.add("a", 30, ALL)
+    for _ in range(10):
+        plant.clock.turn(60)
+        plant.round()
+    plant.add("b", 600, ALL)
+    plant.round()
+    again = Plant(clock=plant.clock)
+    again.resume(journal=plant.journal)
+    for one in (plant, again):
+        one.add("a", 655, ALL)
+        one.add("b", 655, ALL)
+    plant.clock.turn(6)
+    batches = plant.round()
+    assert [batch.rows.tolist() for batch in batches] == [[0, 1], [1]]
+    assert spelled(again.round()) == spelled(batches)
+
+
+def test_a_late_message_replays_its_event_and_its_time():
+    plant = Plant()
+    plant.add("a", 50, ALL)
+    plant.clock.turn(11)
+    plant.round()
+    committed = len(plant.journal)
+    state = plant.intake.state()
+    plant.add("a", 51, ALL | {"event": 1})
+    plant.round()
+    assert len(plant.journal) == committed + 1
+    again = Plant(clock=plant.clock)
+    again.resume(state, plant.journal[committed:])
+    plant.clock.turn(68.9)
+    assert again.round() == plant.round() == []
+    plant.clock.turn(0.2)
+    assert spelled(again.round()) == spelled(plant.round())
+    assert [row[1] for row in plant.events()] == [0, 1]
+
+
 def test_waveforms_wait_for_their_source_to_send_them_again():
     plant = Plant()
     plant.add("a", 30, ALL)
