@@ -36,6 +36,9 @@ class Spool:
     def bytes(self) -> int:
         return sum([self._ledger[name] for name in _BYTES])
 
+    def full(self) -> bool:
+        return self.bytes() > self._settings.max_bytes
+
     def add(self, connection: sqlite3.Connection, messages: Sequence[Outgoing]) -> list[Spooled]:
         """Give each message the next seq of its lane and write it; the most important lane comes first."""
         spooled = []

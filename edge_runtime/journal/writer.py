@@ -65,8 +65,9 @@ class Writer:
         connection.execute("BEGIN IMMEDIATE")
         try:
             write()
-            if tidy:
+            if tidy or self.spool.full():  # what the centre has is not dropped
                 deleted = self.spool.delete_acknowledged(connection)
+            if tidy:
                 to_prune = to_prune and store.prune(connection, ledger, self._settings, now)
             trimmed = self.spool.trim(connection)
             ledger.save(connection)
