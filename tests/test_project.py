@@ -13,6 +13,7 @@ import tomllib
 
 from data import asset_class, class_file, ingest, resolve, splits
 from data.fetch import fetch
+from edge_runtime.gateway.config import read_config
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -81,6 +82,14 @@ def test_the_example_class_goes_from_its_script_to_splits(tmp_path, monkeypatch)
 def test_code_in_it_is_python():
     for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
         ast.parse(code)
+
+
+def test_its_gateway_can_be_configured(tmp_path):
+    path = tmp_path / "gateway.toml"
+    path.write_text(block("toml", "[gateway]"), encoding="utf-8")
+    config = read_config(path)
+    assert [source.type for source in config.sources] == ["replay"]
+    assert set(config.bundles) == {"pump"}
 
 
 def test_the_wheel_needs_three_packages_and_holds_one():
