@@ -35,6 +35,7 @@ from edge_runtime.sources.source import Arrival, WaveformArrival
 SECOND = 1_000_000_000
 NEWS = "news"  # kind of entries: which occurrences and conditions the centre has been told of
 MOST = 4000  # arrivals in one round
+LONGEST_GATHER = 0.01  # seconds
 CROWD = 500  # with so many waiting there is nothing to gather for
 IDLE = 0.5  # seconds: the longest sleep
 LAST_TRIES = 10  # to hand over the last work when the gateway stops, each of a second
@@ -113,15 +114,17 @@ class Engine:
 
     def run(self) -> None:
         """Until `stop`, which leaves a checkpoint; raises what the journal raises when it cannot go on."""
-        gather, last = self.settings.gather, 0.0
+        began = ended = 0.0
         while not self._stopping:
             self.inbox.wait(self._pause())
-            # A round costs as much as tens of arrivals: at most one every `gather`. What comes alone does not wait.
-            left = last + gather - time.perf_counter()
+            # A round costs as much as tens of arrivals, whatever it brings. So rounds take a third of the time at most,
+            # and one begins no sooner than `gather` after the other. What comes alone does not wait.
+            left = began + min(max(self.settings.gather, 3 * (ended - began)), LONGEST_GATHER) - time.perf_counter()
             if left > 0 and len(self.inbox) < CROWD:
                 time.sleep(left)
-            last = time.perf_counter()
+            began = time.perf_counter()
             self.step()
+            ended = time.perf_counter()
         while len(self.inbox):
             self.step()
         work = Work()

@@ -107,7 +107,10 @@ class Syncer:
                 self._ended = max(self._ended, ticket)
             if self._running == 0:
                 self._hold(False)
-            self._changed.notify_all()
+            if self._closed:
+                self._changed.notify_all()
+            elif self._due():  # this thread has to deliver first
+                self._changed.notify()
         if failure is not None:
             self._failed(failure)
         else:
