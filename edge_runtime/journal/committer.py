@@ -124,6 +124,8 @@ class Committer:
             shed = self._waiting.shed()
             committed = self._writer.commit(works, shed)
         except (sqlite3.OperationalError, OSError) as error:
+            if is_damage(error):
+                raise
             self._fail(works, error)
             return
         self.commit_nanos += self._clock.monotonic() - began

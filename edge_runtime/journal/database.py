@@ -27,6 +27,8 @@ FORMAT = 1
 APPLICATION = 0x4F56484A  # "OVHJ"
 PAGE = 1024
 LOG_KEPT = 8 << 20  # a log that grew larger is cut to this when it begins anew
+_OF_THE_MOMENT = ("disk I/O", "is full", "locked", "unable to open", "readonly", "interrupted", "memory")
+ERRORS = (sqlite3.Error, UnicodeDecodeError)  # the latter where a message quotes what is damaged
 SIDE_FILES = ("-wal", "-shm")
 
 _ENTRIES = (
@@ -113,7 +115,9 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> None:
 
 def is_damage(error: Exception) -> bool:
     """Whether the file itself is broken; other errors are of the disk, of the moment, or of the caller."""
-    return type(error) in (sqlite3.DatabaseError, sqlite3.IntegrityError)
+    if isinstance(error, sqlite3.OperationalError):  # "no such table", "Could not decode to UTF-8", …
+        return not any(words in str(error) for words in _OF_THE_MOMENT)
+    return type(error) in (sqlite3.DatabaseError, sqlite3.IntegrityError, sqlite3.DataError, UnicodeDecodeError)
 
 
 def sync_folder(folder: Path) -> None:

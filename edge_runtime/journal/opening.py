@@ -18,7 +18,7 @@ from edge_runtime.clock import Clock
 from edge_runtime.contract.message import Lane
 from edge_runtime.errors import JournalError
 from edge_runtime.journal import checkpoint, spool, store
-from edge_runtime.journal.database import SIDE_FILES, connect_writer, is_damage, sync_folder
+from edge_runtime.journal.database import ERRORS, SIDE_FILES, connect_writer, is_damage, sync_folder
 from edge_runtime.journal.files import Files
 from edge_runtime.journal.ledger import Ledger
 from edge_runtime.journal.salvage import salvage
@@ -55,7 +55,7 @@ def open_database(path: Path, settings: SpoolSettings, clock: Clock) -> Opened:
         if mark.exists():
             raise sqlite3.DatabaseError(mark.read_text(encoding="utf-8", errors="replace"))
         return _open(path, _beside(path, ".epoch"), settings, clock)
-    except (sqlite3.Error, OSError) as error:
+    except (*ERRORS, OSError) as error:
         if is_damage(error):
             return _replace(path, settings, clock, str(error))
         raise JournalError(f"{path} cannot be opened: {error}: check the disk and the folder") from error

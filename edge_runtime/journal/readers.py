@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edge_runtime.errors import JournalError
-from edge_runtime.journal.database import connect_reader, is_damage
+from edge_runtime.journal.database import ERRORS, connect_reader, is_damage
 
 _IDLE = 4  # kept open
 
@@ -32,7 +32,7 @@ class Readers:
                 yield connection
             finally:
                 self._give(connection)
-        except sqlite3.Error as error:
+        except ERRORS as error:
             if is_damage(error):
                 self._damaged(error)
                 raise JournalError(f"the journal is damaged: restart the gateway: {error}") from error

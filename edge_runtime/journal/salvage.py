@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from edge_runtime.contract.message import Lane, Outgoing
 from edge_runtime.journal import checkpoint, spool, store
-from edge_runtime.journal.database import connect_reader
+from edge_runtime.journal.database import ERRORS, connect_reader
 from edge_runtime.journal.ledger import Ledger
 from edge_runtime.journal.spool import Spool
 from edge_runtime.journal.work import Entry
@@ -65,7 +65,7 @@ def _copy_state(
 def _until_damaged(entries: Iterator[Entry]) -> Iterator[Entry]:
     try:
         yield from entries
-    except sqlite3.DatabaseError as error:
+    except ERRORS as error:
         logger.warning("the entries of the damaged journal end early: %s", error)
 
 
@@ -96,6 +96,6 @@ def _commit(connection: sqlite3.Connection, ledger: Ledger) -> None:
 def _attempt(read: Callable[[], T]) -> T | None:
     try:
         return read()
-    except (sqlite3.DatabaseError, TypeError, ValueError) as error:  # a damaged row may hold anything
+    except (*ERRORS, TypeError, ValueError) as error:  # a damaged row may hold anything
         logger.debug("not readable: %s", error)
         return None

@@ -7,6 +7,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
 
+from edge_runtime.journal.database import ERRORS
 from edge_runtime.journal.ledger import Ledger
 from edge_runtime.journal.settings import JournalSettings
 from edge_runtime.journal.work import OBSERVATIONS, SAMPLES, Entry
@@ -21,7 +22,7 @@ def append(connection: sqlite3.Connection, ledger: Ledger, entries: Sequence[Ent
     """Samples go into their own table: they are deleted at the next checkpoint, observations are kept."""
     for table in _TABLES:
         rows = [
-            (entry.position, now, entry.kind, entry.asset_class, entry.model_id, zlib.crc32(entry.body), entry.body)
+            (entry.position, now, entry.kind, entry.asset_class, entry.model_id, _crc(*entry[1:]), entry.body)
             for entry in entries
             if (entry.kind == SAMPLES) is (table == "samples")
         ]
@@ -89,9 +90,14 @@ def observations(connection: sqlite3.Connection, asset_class: str, position: int
 
 
 def _entry(row: tuple[int, str, str, str, int, bytes]) -> Entry:
-    if not isinstance(row[5], bytes) or zlib.crc32(row[5]) != row[4]:
-        raise sqlite3.DatabaseError(f"entry {row[0]} of the journal is damaged")
-    return Entry(*row[:4], row[5])
+    entry = Entry(*row[:4], row[5])
+    if not isinstance(entry.body, bytes) or _crc(*entry[1:]) != row[4]:
+        raise sqlite3.DatabaseError(f"entry {entry.position} of the journal is damaged")
+    return entry
+
+
+def _crc(kind: str, asset_class: str, model_id: str, body: bytes) -> int:
+    return zlib.crc32(body, zlib.crc32(f"{kind}/{asset_class}/{model_id}".encode()))
 
 
 def _pages(
@@ -104,14 +110,19 @@ def _pages(
             "ORDER BY position",
             (position, *values),
         )
-        page, size = [], 0
-        for row in query:
-            page.append(row)
-            size += len(row[5] or b"")
-            if len(page) >= STEP_ROWS or size >= STEP_BYTES:
-                break
+        page, size, failure = [], 0, None
+        try:
+            for row in query:
+                page.append(row)
+                size += len(row[5] or b"")
+                if len(page) >= STEP_ROWS or size >= STEP_BYTES:
+                    break
+        except ERRORS as error:  # what came before it is good
+            failure = error
         query.close()
         yield from page
+        if failure is not None:
+            raise failure
         if not page:
             return
         position = page[-1][0]
