@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from operator import itemgetter
 
 import numpy as np
 
@@ -23,7 +24,10 @@ from edge_runtime.intake.records import LONG_AGO, Records
 
 NEVER = 2**63 - 1
 MOST_ROWS, KEPT_ROWS = 2048, 512  # of one window: beyond, its older rows are added up, and the newest kept
-MOST_WINDOWS = 32  # of one machine that close at once
+# What closes at once: all machines of a class share their ends of windows, and alarms of others should not wait.
+MOST_WINDOWS = 32  # of one machine
+MOST_CLOSING = 60_000  # rows of all machines, about 20 ms; a window costs as much as EACH rows
+EACH = 30
 MOST_HEARD = 64
 
 
@@ -153,15 +157,20 @@ class Assembler:
         return window.end
 
     def ready(self) -> list[Closed]:
-        """Close what waits for nothing any more, at most `MOST_WINDOWS` of a machine; each machine's in order."""
+        """Close what waits for nothing any more, or a part of it, the most overdue first; each machine's in order."""
         now = self.clock()
         if now <= self._soonest:
             return []
         closing: list[_Closing] = []
-        for row in np.flatnonzero(self._due_view < now).tolist():
+        left = MOST_CLOSING
+        overdue = np.flatnonzero(self._due_view < now)
+        for row in overdue[np.argsort(self._due_view[overdue], kind="stable")].tolist():
             machine, turn = self.machines[row], 0
-            while self._due[row] < now and turn < MOST_WINDOWS:
+            while self._due[row] < now and turn < MOST_WINDOWS and left > 0:
+                left -= EACH + (len(machine.windows[machine.end].rows) if machine.end in machine.windows else 0)
                 turn += self._close_next(machine, row, turn, closing)
+            if left <= 0:
+                break
         self._soonest = int(self._due_view.min(initial=NEVER))
         return self._observe(closing)
 
@@ -322,6 +331,7 @@ class Assembler:
         """The observations of windows that close."""
         if not closing:
             return []
+        closing.sort(key=itemgetter(0))
         rows, ends, turn = (np.array(column) for column in list(zip(*closing, strict=True))[:3])
         windows = [window for _, _, _, window in closing if window is not None]
         has_data = np.array([window is not None for _, _, _, window in closing])

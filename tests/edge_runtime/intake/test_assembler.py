@@ -145,6 +145,19 @@ def test_a_long_outage_closes_in_pieces():
     assert sum(pieces) == 500
 
 
+def test_all_machines_at_once_close_in_pieces_the_most_overdue_first(monkeypatch):
+    monkeypatch.setattr(module, "MOST_CLOSING", 3 * (module.EACH + 1))
+    machines = Machines(one("last"), 10)
+    for machine in range(10):
+        machines.add(9 - machine % 2, float(machine), machine=machine)
+    machines.now = 5
+    pieces = []
+    while closed := machines.assembler.ready():
+        pieces += [batch.rows.tolist() for batch in closed]
+    assert pieces == [[0, 2, 4], [1, 6, 8], [3, 5, 7], [9]]
+    assert machines.assembler.deadline == 1 + 10 + 1
+
+
 # A row: machine, time, a value or nothing of each channel; its delay on the way depends on its slowest channel.
 _value = st.one_of(st.just(NAN), st.floats(width=32, allow_nan=False))
 _rows = st.lists(
