@@ -5,6 +5,7 @@
 [broker]     url = "mqtts://broker.example:8883"    see `serving.hub.settings`
 [hub]        name = "hub"
 [registry]   adopt = false
+[service]    insecure = false                       see `serving.api.settings`
 [log]        level = "info"                         as in gateway.toml
 """
 
@@ -19,6 +20,7 @@ from typing import Any
 
 from edge_runtime.decode import ProblemsError, decode_strict, suggest
 from edge_runtime.gateway.config import LogSettings
+from serving.api.settings import ServiceSettings
 from serving.database.settings import DatabaseSettings, RetentionSettings
 from serving.errors import ConfigError
 from serving.hub.settings import BrokerSettings, HubSettings
@@ -35,6 +37,7 @@ class CentreConfig:
     broker: BrokerSettings | None = None
     hub: HubSettings = field(default_factory=HubSettings)
     registry: RegistrySettings = field(default_factory=RegistrySettings)
+    service: ServiceSettings = field(default_factory=ServiceSettings)
     log: LogSettings = field(default_factory=LogSettings)
 
 
@@ -45,6 +48,7 @@ _SECTIONS: Mapping[str, Any] = {
     "broker": BrokerSettings,
     "hub": HubSettings,
     "registry": RegistrySettings,
+    "service": ServiceSettings,
     "log": LogSettings,
 }
 _OPTIONAL = ("broker",)
@@ -67,6 +71,8 @@ def read_config(path: Path | str) -> CentreConfig:
         several = f"{path}: {len(problems)} problems"
         raise ConfigError(f"{path}: {problems[0]}" if len(problems) == 1 else "\n  ".join([several, *problems]))
     sections["database"] = dataclasses.replace(sections["database"], folder=path.parent)
+    service = sections["service"]
+    sections["service"] = dataclasses.replace(service, models=dataclasses.replace(service.models, base=path.parent))
     return CentreConfig(path=path, **sections)
 
 

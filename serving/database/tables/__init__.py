@@ -4,6 +4,7 @@
     machines    gateways, assets, ownerships, nodes, asset_settings, audit, registry_version
     history     models, layouts, observations, waveform_features, prognoses, latest, summaries, states, thinned
     waveforms   waveforms, waveform_parts
+    service     twins, contracts, api_keys, idempotency            the prediction service
     happenings  alarms, alarm_changes, events, command_answers
 
 Small ids (`asset`, `gateway`, `model`, `layout`) stand for names in the large tables. `t` is source time in nanos of
@@ -31,6 +32,10 @@ from serving.database.tables.machines import nodes as nodes
 from serving.database.tables.machines import ownerships as ownerships
 from serving.database.tables.machines import registry_version as registry_version
 from serving.database.tables.metadata import metadata as metadata
+from serving.database.tables.service import api_keys as api_keys
+from serving.database.tables.service import contracts as contracts
+from serving.database.tables.service import idempotency as idempotency
+from serving.database.tables.service import twins as twins
 from serving.database.tables.transport import acks as acks
 from serving.database.tables.transport import counts as counts
 from serving.database.tables.transport import dead_letters as dead_letters

@@ -1,0 +1,91 @@
+"""What one worker of the service holds: settings, models, lanes, keys, the database. Opened at start, then closed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+
+from edge_runtime.clock import Clock, SystemClock
+from serving.api.auth import Auth
+from serving.api.front import Front
+from serving.api.jwt import Tokens
+from serving.api.keys import Keys
+from serving.api.metrics import Metrics
+from serving.api.settings import ServiceSettings
+from serving.database.engine import Database
+from serving.database.schema import check, upgrade
+from serving.errors import AwayError, ConfigError
+from serving.models.catalogue import Catalogue
+from serving.predict.ask import Ask
+from serving.predict.lane import Lane
+from serving.predict.predictor import predict
+from serving.settings import read_config
+from serving.twins.continuing import Continuation, Continuing
+
+CONFIG, INSECURE = "OVERHAUL_CENTRE", "OVERHAUL_INSECURE"
+log = logging.getLogger(__name__)
+
+
+class Centre:
+    """`database` None: neither keys nor stored twins. Histories have a lane of their own, for they take long."""
+
+    def __init__(self, settings: ServiceSettings, database: Database | None, clock: Clock | None = None) -> None:
+        self.settings, self.database = settings, database
+        self.clock = clock or SystemClock()
+        keys = None if database is None else Keys(database)
+        tokens = None if settings.jwt is None else Tokens(settings.jwt)
+        if keys is None and tokens is None and not settings.insecure:
+            raise ConfigError(
+                f"nobody could use this service: name a centre.toml with a database (for API keys) in {CONFIG}, or, on "
+                f"a computer of your own, set {INSECURE}=true"
+            )
+        self.metrics = Metrics()
+        self.auth = Auth(keys, tokens, insecure=settings.insecure)
+        self.catalogue = Catalogue.of(settings.models)
+        waiting = settings.limits.waiting
+        self.newest: Lane[Ask, bytes] = Lane("newest", predict, waiting=waiting, gather=settings.gather)
+        self.histories: Lane[Ask, bytes] = Lane(
+            "histories", predict, weigh=lambda ask: ask.observations, waiting=waiting, gather=settings.gather
+        )
+        self.stored: Lane[Continuation, bytes] | None = None
+        if database is not None:
+            continuing = Continuing(database, self.catalogue, self.clock, settings.idempotency)
+            self.stored = Lane("stored", continuing.work, waiting=waiting, gather=settings.gather)
+        self.front: Front | None = None
+
+    @classmethod
+    def from_environment(cls) -> Centre:
+        """As the file named in OVERHAUL_CENTRE says; without it the bundles in artifacts/ are served, and no more."""
+        path = os.environ.get(CONFIG)
+        if path:
+            config = read_config(path)
+            return cls(config.service, Database(config.database))
+        insecure = os.environ.get(INSECURE, "").lower() in ("1", "true", "yes")
+        settings = ServiceSettings(insecure=insecure)
+        return cls(settings, None)
+
+    def open(self) -> None:
+        """Load the models and check the database, which may be away for now; `SchemaError` if it has other tables."""
+        for line in self.catalogue.refresh():
+            log.info(line)
+        self.metrics.models.set(sum(1 for _ in self.catalogue.shelf))
+        if self.database is not None:
+            try:
+                if self.database.settings.upgrade:
+                    upgrade(self.database)
+                check(self.database)
+            except AwayError as error:
+                log.warning("%s", error)
+        if self.settings.insecure:
+            log.warning("insecure: no keys are asked for, and only this computer is answered")
+        self.catalogue.start()
+
+    async def close(self) -> None:
+        """What waits is still answered."""
+        await asyncio.gather(self.newest.close(), self.histories.close())
+        if self.stored is not None:
+            await self.stored.close()
+        await asyncio.get_running_loop().run_in_executor(None, self.catalogue.stop)
+        if self.database is not None:
+            self.database.close()

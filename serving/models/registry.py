@@ -1,0 +1,78 @@
+"""Bundles in the MLflow model registry, by alias: promoting a version there is what puts it on the shelf here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edge_runtime.bundle import MANIFEST
+from edge_runtime.contract.names import is_identifier
+from serving.errors import ServingError
+from serving.models.settings import RegistrySettings
+from serving.models.source import Offer
+
+
+class Registry:
+    """Asks the registry at `settings.uri`. MLflow is imported at the first look: that takes seconds."""
+
+    def __init__(self, settings: RegistrySettings) -> None:
+        self._settings = settings
+        self._client: Any = None
+
+    def look(self) -> Sequence[Offer]:
+        try:
+            return self._look()
+        except Exception as error:  # of MLflow, its store or its network: they have no common base
+            raise ServingError(f"the MLflow registry {self._settings.uri} cannot be asked: {error}") from error
+
+    def _look(self) -> list[Offer]:
+        if self._client is None:
+            self._client = _mlflow().MlflowClient(self._settings.uri, self._settings.uri)
+        offers = []
+        for model in self._client.search_registered_models():
+            if not is_identifier(model.name) or (self._settings.fleets and model.name not in self._settings.fleets):
+                continue
+            aliases = [alias for alias in self._settings.aliases if alias in model.aliases]
+            for version in dict.fromkeys(str(model.aliases[alias]) for alias in aliases):
+                named = tuple(alias for alias in aliases if str(model.aliases[alias]) == version)
+                offers.append(self._offer(model.name, version, named, default=aliases[0] in named))
+        return offers
+
+    def _offer(self, name: str, number: str, aliases: tuple[str, ...], *, default: bool) -> Offer:
+        version = self._client.get_model_version(name, number)
+        mark = f"{version.tags.get('model_id', '')}/{version.run_id}/{aliases}/{default}"
+
+        def fetch() -> Path:
+            return self._fetch(name, number, str(version.source))
+
+        return Offer(name, number, mark, fetch, aliases, default, version.run_id)
+
+    def _fetch(self, name: str, number: str, source: str) -> Path:
+        """A version never changes: what is in the cache is used. Made beside it and renamed, so never half there."""
+        folder = self._settings.cache / name / number
+        if (folder / MANIFEST).exists():
+            return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with tempfile.TemporaryDirectory(dir=folder.parent) as made:
+                got = _mlflow().artifacts.download_artifacts(
+                    artifact_uri=source, dst_path=made, tracking_uri=self._settings.uri
+                )
+                shutil.rmtree(folder, ignore_errors=True)
+                Path(got).rename(folder)
+        except Exception as error:  # as above
+            raise ServingError(f"version {number} of '{name}' cannot be fetched from {source}: {error}") from error
+        return folder
+
+
+def _mlflow() -> Any:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    import mlflow
+
+    return mlflow

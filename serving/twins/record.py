@@ -1,0 +1,249 @@
+"""What a continued twin leaves behind, in one transaction: compare, then set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import Connection, delete, select
+
+from edge_runtime.arrays import F32, Array
+from edge_runtime.contract.rows import Keys, Observations, Prognoses
+from serving.database import bulk, rows
+from serving.database.engine import Database
+from serving.database.tables import (
+    assets,
+    contracts,
+    idempotency,
+    latest,
+    models,
+    observations,
+    prognoses,
+    twins,
+    waveform_features,
+)
+from serving.errors import RequestError
+from serving.hub.names import Layout, Names
+from serving.predict.answers import numbers_of
+from serving.predict.ask import Ask
+from serving.predict.run import Ran
+from serving.registry.settings import RegistrySettings
+from serving.twins.stored import Machine, Remembered, read_remembered
+
+_HOUR = 3_600_000_000_000
+_NEWER = "(excluded.term, excluded.number) > (latest.term, latest.number)"
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """One ask that ran: what is to be kept of it. `key` and `request`: its Idempotency-Key, if any, and sha256."""
+
+    ask: Ask
+    machines: tuple[Machine, ...]
+    ran: Ran
+    answer: bytes
+    caller: str
+    key: str | None
+    request: str
+
+
+class Recorder:
+    """Belongs to one thread: that of the lane."""
+
+    def __init__(self, database: Database, remember: float) -> None:
+        self._database = database
+        self._names = Names(RegistrySettings())
+        self._contracts: set[int] = set()
+        self._remember = int(remember * 1e9)
+        self._swept = 0
+
+    def commit(self, outcomes: Sequence[Outcome], at: int) -> list[bytes | BaseException]:
+        """The answer to each once it is on disk; or that somebody else was faster, and nothing of it was kept."""
+        self._learn(outcomes, at)
+        told: list[bytes | BaseException] = [outcome.answer for outcome in outcomes]
+        with self._database.write() as connection:
+            now = _lock(connection, sorted({machine.id for each in outcomes for machine in each.machines}))
+            used = read_remembered(connection, [(each.caller, each.key) for each in outcomes if each.key is not None])
+            kept = []
+            for place, outcome in enumerate(outcomes):
+                try:
+                    again = _check_key(outcome, used)
+                    if again is not None:
+                        told[place] = again
+                        continue
+                    self._compare(outcome, now)
+                    kept.append(outcome)
+                except RequestError as error:
+                    told[place] = error
+            self._write(connection, kept, at)
+            self._sweep(connection, at)
+        return told
+
+    def _learn(self, outcomes: Sequence[Outcome], at: int) -> None:
+        """Small ids, in a transaction of their own where any is new."""
+        served = {id(each.ask.served): each.ask.served for each in outcomes}.values()
+        layouts = []
+        for each in served:
+            one = next(outcome for outcome in outcomes if outcome.ask.served is each)
+            kind = each.contract.asset_class
+            layouts.append(Layout("observation", kind, {"channels": list(each.channels)}))
+            layouts.append(Layout("prognosis", kind, rows.layout_of(_prognoses([one], kind))))
+        self._names.learn(self._database, at, {}, [each.model_id for each in served], layouts, [])
+        new = [each for each in served if self._names.models[each.model_id] not in self._contracts]
+        if new:
+            ids = [self._names.models[each.model_id] for each in new]
+            bodies = [bulk.json_text(each.contract_body) for each in new]
+            with self._database.write() as connection:
+                bulk.insert(connection, contracts, {"model": ids, "body": bodies})
+            self._contracts.update(ids)
+
+    def _compare(self, outcome: Outcome, now: dict[int, tuple[int | None, int, tuple[int, int, str] | None]]) -> None:
+        for machine in outcome.machines:
+            gateway, term, twin = now[machine.id]
+            if gateway is not None or term != machine.term:
+                raise RequestError(
+                    "owner", f"'{machine.name}' has just got another owner (term {term}): look at it again"
+                )
+            seen = None if machine.twin is None else (machine.twin.term, machine.twin.number, machine.twin.model_id)
+            if twin != seen:
+                number = twin[1] if twin else 0
+                raise RequestError(
+                    "conflict",
+                    f"another request has just continued the twin of '{machine.name}', now at observation {number}; "
+                    " nothing of this request was kept: look at the twin, and send what comes after",
+                    "asset",
+                )
+
+    def _write(self, connection: Connection, kept: Sequence[Outcome], at: int) -> None:
+        together: dict[int, list[Outcome]] = {}
+        for outcome in kept:
+            together.setdefault(id(outcome.ask.served), []).append(outcome)
+        for own in together.values():
+            self._write_rows(connection, own, at)
+        keyed = [outcome for outcome in kept if outcome.key is not None]
+        if keyed:
+            columns: dict[str, Sequence[object]] = {
+                "caller": [each.caller for each in keyed],
+                "key": [each.key for each in keyed],
+                "request": [each.request for each in keyed],
+                "status": [200] * len(keyed),
+                "answer": [each.answer for each in keyed],
+                "at": [at] * len(keyed),
+            }
+            bulk.insert(connection, idempotency, columns)
+
+    def _write_rows(self, connection: Connection, own: Sequence[Outcome], at: int) -> None:
+        """Of outcomes of one bundle."""
+        served = own[0].ask.served
+        kind, model = served.contract.asset_class, self._names.models[served.model_id]
+        seen, said = _observations(own, kind, tuple(served.channels), at), _prognoses(own, kind)
+        ids = [machine.id for each in own for machine in each.machines]
+        asset = [ids[place] for place in seen.keys.asset.tolist()]
+        common = {"asset": asset, "t": seen.keys.t.tolist(), "term": seen.keys.term.tolist()}
+        common |= {"number": seen.keys.number.tolist(), "t_rx": seen.t_rx.tolist(), "model": [model] * len(asset)}
+        for table, body, columns in (
+            (observations, seen, rows.observation_columns(seen)),
+            (prognoses, said, rows.prognosis_columns(said)),
+        ):
+            layout = self._names.layouts[Layout(body.kind, kind, rows.layout_of(body)).key]
+            whole = {**common, "layout": [layout] * len(asset), **columns}
+            bulk.insert(connection, table, whole)
+            if table is prognoses:
+                last = np.flatnonzero(np.diff(seen.keys.asset, append=-1)).tolist()
+                newest = {name: [values[at] for at in last] for name, values in whole.items()}
+                bulk.upsert(connection, latest, newest | {"at": [at] * len(last)}, _NEWER)
+        self._write_features(connection, own)
+        states = [np.ascontiguousarray(row, "<f4").tobytes() for each in own for row in each.ran.after.state]
+        terms = [machine.term for each in own for machine in each.machines]
+        after = {name: [int(v) for each in own for v in getattr(each.ran.after, name)] for name in ("number", "time")}
+        columns = {"asset": ids, "term": terms, "number": after["number"], "t": after["time"]}
+        columns |= {"model": [model] * len(ids), "state": states, "at": [at] * len(ids)}
+        bulk.upsert(connection, twins, columns, "true")
+
+    def _write_features(self, connection: Connection, own: Sequence[Outcome]) -> None:
+        for each in own:
+            for channel, (places, features) in each.ran.features.items():
+                machines = [each.machines[place] for place in places.tolist()]
+                columns = {
+                    "asset": [machine.id for machine in machines],
+                    "term": [machine.term for machine in machines],
+                    "number": [int(each.ran.after.number[place]) for place in places.tolist()],
+                    "channel": [channel] * len(machines),
+                    "t": [int(each.ran.after.time[place]) for place in places.tolist()],
+                    "body": [np.ascontiguousarray(row, "<f4").tobytes() for row in features],
+                }
+                bulk.insert(connection, waveform_features, columns)
+
+    def _sweep(self, connection: Connection, at: int) -> None:
+        """Once an hour, keys that are old are forgotten."""
+        if at - self._swept > _HOUR:
+            connection.execute(delete(idempotency).where(idempotency.c.at < at - self._remember))
+            self._swept = at
+
+
+def _lock(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[int | None, int, tuple[int, int, str] | None]]:
+    """Owner and term of machines, and (term, number, model) of their twins, as nobody else can change them now.
+
+    Two statements: PostgreSQL reads what it has waited for anew, but not what is joined to it.
+    """
+    which = assets.c.id == ids[0] if len(ids) == 1 else assets.c.id.in_(ids)
+    locked = select(assets.c.id, assets.c.gateway, assets.c.term).where(which).order_by(assets.c.id)
+    owners = connection.execute(locked.with_for_update(key_share=True)).all()
+    which = twins.c.asset == ids[0] if len(ids) == 1 else twins.c.asset.in_(ids)
+    joined = select(twins.c.asset, twins.c.term, twins.c.number, models.c.model_id).join(
+        models, twins.c.model == models.c.id
+    )
+    found = {asset: (term, number, model) for asset, term, number, model in connection.execute(joined.where(which))}
+    return {asset: (gateway, term, found.get(asset)) for asset, gateway, term in owners}
+
+
+def _check_key(outcome: Outcome, used: dict[tuple[str, str], Remembered]) -> bytes | None:
+    if outcome.key is None:
+        return None
+    known = used.get((outcome.caller, outcome.key))
+    return None if known is None else check_same(known, outcome.request)
+
+
+def check_same(known: Remembered, request: str) -> bytes:
+    """What was answered to the same request; another one under its key is refused."""
+    if known.request != request:
+        raise RequestError(
+            "key_reused",
+            "this Idempotency-Key was used for another request: make a new one for each",
+            "Idempotency-Key",
+        )
+    return known.answer
+
+
+def _keys(own: Sequence[Outcome]) -> Keys:
+    """Machines in the order of the outcomes."""
+    machines = [machine for each in own for machine in each.machines]
+    series = [series for each in own for series in each.ask.series]
+    counts = [len(each.time) for each in series]
+    numbers = [numbers_of(each.ask, each.ran, place) for each in own for place in range(len(each.machines))]
+    return Keys(
+        tuple(machine.name for machine in machines),
+        np.repeat(np.arange(len(machines), dtype=np.int32), counts),
+        np.repeat(np.array([machine.term for machine in machines], np.int64), counts),
+        np.concatenate(numbers),
+        np.concatenate([each.time for each in series]),
+    )
+
+
+def _observations(own: Sequence[Outcome], kind: str, channels: tuple[str, ...], at: int) -> Observations:
+    series = [series for each in own for series in each.ask.series]
+
+    def joined(name: str) -> F32:
+        return np.concatenate([getattr(each, name) for each in series])
+
+    keys = _keys(own)
+    return Observations(
+        kind, keys, channels, np.full(len(keys), at, np.int64), joined("readings"), joined("event"), joined("age")
+    )
+
+
+def _prognoses(own: Sequence[Outcome], kind: str) -> Prognoses:
+    outputs = [outputs for each in own for outputs in each.ran.outputs]
+    joined: dict[str, Array] = {name: np.concatenate([each[name] for each in outputs]) for name in outputs[0]}
+    return Prognoses(kind, _keys(own), joined)
