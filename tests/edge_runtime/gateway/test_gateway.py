@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -119,6 +120,7 @@ def test_the_centre_asks_for_states(config, hub, plant):
 
 
 def test_what_cannot_start_leaves_nothing_behind(config):
+    before = set(threading.enumerate())
     held = started(config)
     second = Gateway(read_config(config))
     with pytest.raises(JournalError, match="in use by another gateway"):
@@ -127,7 +129,7 @@ def test_what_cannot_start_leaves_nothing_behind(config):
     (config.parent / "bundles" / "tiny" / "twin.onnx").write_bytes(b"")
     with pytest.raises(EdgeError, match="truncated or altered"):
         Gateway(read_config(config)).start()
-    names = {thread.name for thread in __import__("threading").enumerate()}
+    names = {thread.name for thread in set(threading.enumerate()) - before}
     assert names.isdisjoint(["engine", "bundles", "journal", "http"])
 
 
