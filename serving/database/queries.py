@@ -1,7 +1,8 @@
 """What is known of machines, as arrays. All functions take a connection of `Database.read()`.
 
 Machines go by the id of the row in `assets`; `find_asset` gives it. Times are source times of the class in nanos, from
-`start` (included) to `end` (not). History comes in spans: rows one after the other that have one layout and one model.
+`start` (included) to `end` (not), None: without a bound. History comes in spans: rows one after the other that have one
+layout and one model.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ from serving.database.tables import (
 from serving.database.tables.history import OUTPUTS
 from serving.errors import UnknownError
 
-START, END = -(2**63), 2**63 - 1
+
+START, END = -(2**63), 2**63 - 1  # the first and the last time there is
 
 
 @dataclass(frozen=True)
@@ -138,28 +140,34 @@ def read_latest(connection: Connection, wanted: Sequence[int] | None = None) -> 
     return {row.asset: read.foretold([row]) for row in found}
 
 
-def read_prognoses(connection: Connection, asset: int, start: int = START, end: int = END) -> Iterator[Foretold]:
+def read_prognoses(
+    connection: Connection, asset: int, start: int | None = None, end: int | None = None
+) -> Iterator[Foretold]:
     read = _Reader(connection, "prognosis", "rest")
     return map(read.foretold, _spans(connection, prognoses, asset, start, end))
 
 
-def read_observations(connection: Connection, asset: int, start: int = START, end: int = END) -> Iterator[Observed]:
+def read_observations(
+    connection: Connection, asset: int, start: int | None = None, end: int | None = None
+) -> Iterator[Observed]:
     read = _Reader(connection, "observation", "body")
     return map(read.observed, _spans(connection, observations, asset, start, end))
 
 
-def read_summaries(connection: Connection, asset: int, start: int = START, end: int = END) -> Iterator[Summarised]:
+def read_summaries(
+    connection: Connection, asset: int, start: int | None = None, end: int | None = None
+) -> Iterator[Summarised]:
     read = _Reader(connection, "summary", "body")
     return map(read.summarised, _spans(connection, summaries, asset, start, end))
 
 
 def read_features(
-    connection: Connection, asset: int, channel: str, start: int = START, end: int = END
+    connection: Connection, asset: int, channel: str, start: int | None = None, end: int | None = None
 ) -> Iterator[tuple[int, int, int, F32]]:
     """(t, term, number, f32[F]) of each snapshot of a waveform channel, in order of number."""
     table = waveform_features.c
     query = select(table.t, table.term, table.number, table.body).where(
-        table.asset == asset, table.channel == channel, table.t >= start, table.t < end
+        table.asset == asset, table.channel == channel, *_within(waveform_features, start, end)
     )
     for t, term, number, body in connection.execute(query.order_by(table.term, table.number)):
         yield t, term, number, np.frombuffer(body, "<f4")
@@ -199,12 +207,19 @@ def open_alarms(connection: Connection, asset: int | None = None) -> Sequence[Ro
     return connection.execute(query.order_by(alarms.c.level.desc(), alarms.c.since.desc(), alarms.c.id)).all()
 
 
-def _spans(connection: Connection, table: Table, asset: int, start: int, end: int) -> Iterator[list[Row[Any]]]:
-    query = select(table).where(table.c.asset == asset, table.c.t >= start, table.c.t < end)
+def _spans(
+    connection: Connection, table: Table, asset: int, start: int | None, end: int | None
+) -> Iterator[list[Row[Any]]]:
+    query = select(table).where(table.c.asset == asset, *_within(table, start, end))
     found = connection.execute(query.order_by(table.c.t, table.c.term, table.c.number))
     layout, model = _places(found.keys(), "layout", "model")
     for _, span in itertools.groupby(found, itemgetter(layout, model)):
         yield list(span)
+
+
+def _within(table: Table, start: int | None, end: int | None) -> list[ColumnElement[bool]]:
+    found = [] if start is None else [table.c.t >= start]
+    return found if end is None else [*found, table.c.t < end]
 
 
 def _places(names: Any, *wanted: str) -> tuple[int, ...]:

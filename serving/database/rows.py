@@ -3,7 +3,7 @@
 Most of a row is bytes, one value after the other, little-endian. A layout, kept in the table `layouts`, says which:
 
     observation   {"channels": [name, …]}: readings f4[C], event f4, age f4
-    prognosis     {"rest": [[output, "f4" or "u1", width], …]}, width 0: a single value
+    prognosis     {"rest": [[output, "f4" or "u1", width], …]}, width null: a single value
     summary       {"channels": …, "rest": …}: received i8[C], minimum, mean, maximum f4[C], flags i8[FLAGS], rest
 """
 
@@ -21,7 +21,7 @@ from edge_runtime.contract.rows import FLAGS, Observations, Prognoses, States, S
 from serving.database.tables.history import OUTPUTS
 
 Layout = Mapping[str, Any]
-Field = tuple[str, str, int]  # of a packed row: name, NumPy type, width (0: a single value)
+Field = tuple[str, str, int | None]  # of a packed row: name, NumPy type, width (None: a single value)
 
 _ALARM = "alarm"
 
@@ -48,7 +48,7 @@ def fields(kind: str, layout: Layout) -> list[Field]:
         return rest
     width = len(layout["channels"])
     if kind == "observation":
-        return [("readings", "f4", width), ("event", "f4", 0), ("age", "f4", 0)]
+        return [("readings", "f4", width), ("event", "f4", None), ("age", "f4", None)]
     measured = [(name, "f4", width) for name in ("minimum", "mean", "maximum")]
     return [("received", "i8", width), *measured, ("flags", "i8", FLAGS), *(("output." + n, c, w) for n, c, w in rest)]
 
@@ -87,10 +87,9 @@ def state_columns(rows: States) -> dict[str, Sequence[Any]]:
 
 def unpack(layout: Sequence[Field], bodies: Sequence[bytes]) -> dict[str, Array]:
     """Rows of one layout as arrays by name: [n] or [n, width]; what travelled in a byte is float32 again."""
-    kind = np.dtype([(name, f"<{code}", (width,) if width else ()) for name, code, width in layout])
-    if not kind.itemsize:
-        return {name: np.zeros((len(bodies), width), np.float32) for name, _, width in layout}
-    table = np.frombuffer(b"".join(bodies), kind)
+    kind = _kind(layout)
+    # Without any values the rows cannot be counted by their bytes.
+    table = np.frombuffer(b"".join(bodies), kind) if kind.itemsize else np.zeros(len(bodies), kind)
     return {name: np.ascontiguousarray(table[name], np.float32 if code == "u1" else None) for name, code, _ in layout}
 
 
@@ -108,7 +107,7 @@ def _is_column(name: str, value: F32) -> bool:
 
 def _fields(outputs: Mapping[str, F32]) -> list[list[Any]]:
     return [
-        [name, "u1" if _bytes(name, value) else "f4", value.shape[1] if value.ndim == 2 else 0]
+        [name, "u1" if _bytes(name, value) else "f4", value.shape[1] if value.ndim == 2 else None]
         for name, value in sorted(outputs.items())
     ]
 
@@ -124,13 +123,14 @@ def _bytes(name: str, value: F32) -> bool:
 
 def _pack(rows: Observations | Prognoses | Summaries, values: Mapping[str, Array]) -> list[bytes]:
     layout = fields(rows.kind, layout_of(rows))
-    kind = np.dtype([(name, f"<{code}", (width,) if width else ()) for name, code, width in layout])
-    if not kind.itemsize:
-        return [b""] * len(rows.keys)
-    table = np.empty(len(rows.keys), kind)
+    table = np.empty(len(rows.keys), _kind(layout))
     for name, _, _ in layout:
         table[name] = values[name]
     return _cut(table)
+
+
+def _kind(layout: Sequence[Field]) -> np.dtype[Any]:
+    return np.dtype([(name, f"<{code}", () if width is None else (width,)) for name, code, width in layout])
 
 
 def _cut(table: Array) -> list[bytes]:

@@ -48,6 +48,7 @@ def run(config: CentreConfig) -> None:
     if config.broker is None:
         raise ConfigError(f'{config.path}: the hub needs a broker: write [broker] and below it url = "mqtts://…"')
     configure(config.log)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     clock, stop, notifier = SystemClock(), threading.Event(), Notifier()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -1,0 +1,199 @@
+"""Hubs as they run: real brokers, real databases, a gateway's own spool and link; all killed at random."""
+
+import random
+import time
+
+import pytest
+from sqlalchemy import func, select
+
+from serving.database.engine import Database
+from serving.database.queries import find_asset, read_observations, read_prognoses
+from serving.database.schema import upgrade
+from serving.database.settings import DatabaseSettings
+from serving.database.tables import counts, dead_letters, events, gateways, messages, observations, prognoses
+from tests.edge_runtime.broker import KINDS, running, until
+from tests.edge_runtime.upstream.station import Station, alarm, event
+from tests.serving.hub import made
+from tests.serving.hub.process import HubProcess
+from tests.serving.postgres import Server, UnavailableError
+
+
+@pytest.fixture(params=KINDS)
+def broker(request, tmp_path):
+    with running(request.param, tmp_path / "broker") as started:
+        yield started
+
+
+def scalar(database, query):
+    with database.read() as connection:
+        return connection.execute(query).scalar()
+
+
+def rows_in(database, table):
+    return scalar(database, select(func.count()).select_from(table))
+
+
+class Load:
+    """Blocks of two machines, each number once, as a gateway makes them."""
+
+    def __init__(self, station):
+        self.station, self.sent = station, 0
+
+    def spool(self, rows=5):
+        numbers = range(self.sent + 1, self.sent + rows + 1)
+        self.sent += rows
+        sent = made.prognoses(("m1", "m2"), numbers), made.observations(("m1", "m2"), numbers)
+        self.station.spool(*map(made.block, sent))
+
+    def check(self, database):
+        """All of it is there, once, bit by bit."""
+        numbers = list(range(1, self.sent + 1))
+        assert rows_in(database, prognoses) == rows_in(database, observations) == 2 * self.sent
+        with database.read() as connection:
+            for name in ("m1", "m2"):
+                asset = find_asset(connection, name).id
+                found = list(read_prognoses(connection, asset)), list(read_observations(connection, asset))
+                for spans in found:
+                    assert [n for span in spans for n in span.keys.number.tolist()] == numbers
+                health = [value for span in found[0] for value in span.outputs["health"].tolist()]
+                blocks = [made.prognoses(("m1", "m2"), range(at + 1, at + 6)) for at in range(0, self.sent, 5)]
+                at = 5 * (name == "m2")
+                assert health == [v for block in blocks for v in block.outputs["health"][at : at + 5].tolist()]
+            assert connection.execute(select(dead_letters.c.detail)).all() == []
+
+
+def test_two_hubs_share_the_work(broker, database, database_settings, tmp_path):
+    hubs = [HubProcess(tmp_path / "hubs", database_settings, broker.url, name) for name in ("hub-1", "hub-2")]
+    with hubs[0], hubs[1]:
+        with Station(tmp_path / "station", broker.url).start() as station:
+            load = Load(station)
+            for number in range(20):
+                load.spool()
+                station.spool(event(number), alarm(number + 1))
+            until(lambda: station.backlog() == 0, what="delivery")
+            until(lambda: scalar(database, select(gateways.c.state)) == "online")
+            assert station.link.dead_letters == 0
+        until(lambda: scalar(database, select(gateways.c.state)) == "offline")
+        load.check(database)
+        assert rows_in(database, events) == 20
+        assert [hub.stop() for hub in hubs] == [0, 0]
+        done = [int(hub.text().split("has stopped after ")[1].split()[0]) for hub in hubs]
+        assert min(done) > 10, done
+
+
+def kill_at_random(broker, hubs, load, seconds, seed=1):
+    """Load without a break, while one or another of them is killed and comes back."""
+    dice = random.Random(seed)
+    deadline = time.monotonic() + seconds
+    killed = 0
+    while time.monotonic() < deadline or killed < 4:
+        for _ in range(dice.randint(1, 6)):
+            load.spool()
+            time.sleep(0.02)
+        victim = dice.choice([*hubs, *hubs, broker])
+        if victim is broker:
+            broker.restart()
+        else:
+            victim.kill()
+            victim.start(ready=False)
+        killed += 1
+        time.sleep(dice.uniform(0.1, 1.0))
+
+
+@pytest.mark.parametrize("seconds", [3, pytest.param(120, marks=pytest.mark.slow)])
+def test_nothing_acknowledged_is_lost_and_nothing_is_there_twice(
+    broker, database, database_settings, tmp_path, seconds
+):
+    hubs = [HubProcess(tmp_path / "hubs", database_settings, broker.url, name) for name in ("hub-1", "hub-2")]
+    try:
+        for hub in hubs:
+            hub.start()
+        with Station(tmp_path / "station", broker.url).start() as station:
+            load = Load(station)
+            kill_at_random(broker, hubs, load, seconds)
+            until(lambda: station.backlog() == 0, 60, "delivery")
+            assert station.link.dead_letters == 0
+        load.check(database)
+        assert rows_in(database, messages) == load.sent // 5 * 2
+    finally:
+        for hub in hubs:
+            hub.kill()
+
+
+@pytest.fixture
+def own_postgres():
+    try:
+        server = Server().start()
+    except UnavailableError as error:
+        pytest.skip(f"PostgreSQL does not run here: {error}")
+    yield server
+    server.remove()
+
+
+def test_the_database_away(own_postgres, tmp_path):
+    """Nothing is acknowledged while it is away; then it catches up."""
+    own_postgres.run("CREATE DATABASE centre")
+    settings = DatabaseSettings(url=own_postgres.url("centre"))
+    database = Database(settings)
+    upgrade(database)
+    with (
+        running("iotcore", tmp_path / "broker") as broker,
+        HubProcess(tmp_path / "hubs", settings, broker.url) as hub,
+        Station(tmp_path / "station", broker.url).start() as station,
+    ):
+        load = Load(station)
+        load.spool()
+        until(lambda: station.backlog() == 0)
+        own_postgres.stop(9)  # SIGKILL
+        for _ in range(20):
+            load.spool()
+        until(lambda: "the database is away" in hub.text())
+        assert station.backlog() == 40
+        own_postgres.start()
+        until(lambda: station.backlog() == 0, what="catching up")
+        assert "the database is back" in hub.text()
+        database.close()
+        load.check(database)
+        assert hub.stop() == 0
+    database.close()
+
+
+def test_a_hub_that_is_stopped_while_the_database_is_away(own_postgres, tmp_path):
+    own_postgres.run("CREATE DATABASE centre")
+    settings = DatabaseSettings(url=own_postgres.url("centre"))
+    database = Database(settings)
+    upgrade(database)
+    database.close()
+    with (
+        running("iotcore", tmp_path / "broker") as broker,
+        HubProcess(tmp_path / "hubs", settings, broker.url) as hub,
+        Station(tmp_path / "station", broker.url).start() as station,
+    ):
+        own_postgres.stop()
+        station.spool(event(1))
+        until(lambda: "the database is away" in hub.text())
+        assert hub.stop() == 0
+        assert station.backlog() == 1
+
+
+def test_what_can_never_be_stored_holds_up_nothing(database, database_settings, tmp_path):
+    """Should a table refuse something, only that message is put away."""
+    with database.write() as connection:
+        if database.sqlite:
+            connection.exec_driver_sql(
+                "CREATE TRIGGER no BEFORE INSERT ON events WHEN new.id = 'e3' BEGIN SELECT raise(ABORT, 'no'); END"
+            )
+        else:
+            connection.exec_driver_sql("ALTER TABLE events ADD CONSTRAINT no CHECK (id <> 'e3')")
+    with (
+        running("iotcore", tmp_path / "broker") as broker,
+        HubProcess(tmp_path / "hubs", database_settings, broker.url),
+        Station(tmp_path / "station", broker.url).start() as station,
+    ):
+        station.spool(*map(event, range(8)))
+        until(lambda: station.backlog() == 0)
+    with database.read() as connection:
+        assert sorted(connection.execute(select(events.c.id)).scalars()) == ["e0", "e1", "e2", "e4", "e5", "e6", "e7"]
+        [(reason, detail)] = connection.execute(select(dead_letters.c.reason, dead_letters.c.detail))
+        assert (reason, detail) == ("store", "IntegrityError")
+        assert connection.execute(select(counts.c.value).where(counts.c.name == "dead_store")).scalar_one() == 1
