@@ -6,6 +6,7 @@ What cannot be used is refused, message by message or value by value, and counte
     unknown_asset, unusable_time, before_1990 (the wrong unit of time?), future, empty (names nothing of the class)
     unknown_channel, not_a_number, unknown_event, impossible_age, wrong_shape (of a waveform)
     late (its observation is closed, or the machine's clock went back), duplicate, superseded (a newer waveform came)
+    unused (a waveform of a machine that makes no observations)
 
 All are of messages but for those of the second line, and `duplicate` where windows are assembled: these count values.
 """
@@ -13,7 +14,7 @@ All are of messages but for those of the second line, and `duplicate` where wind
 from __future__ import annotations
 
 import struct
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -36,6 +37,7 @@ from edge_runtime.sources.source import Arrival, WaveformArrival
 
 YEAR_1990 = 631_152_000_000_000_000
 SETTLE = 10_000_000_000
+PATIENCE = 60_000_000_000  # at least
 _LIMIT = 2**61
 
 
@@ -74,6 +76,9 @@ class Intake:
         self._rows: list[bytes] = []  # that assemble, for the journal
         self._receipts: list[Receipt] = []  # of the rows that were accepted
         self._refused: list[Receipt] = []
+        self.patience = max(PATIENCE, 3 * self.rules.interval) if seconds else 10 * PATIENCE
+        self._look = 0  # monotonic, when to see what has waited for too long
+        self._carried: deque[tuple[int, int, int, int]] = deque()  # since when, machine, time, event: late ones
         self._clock, self._utc = clock, clock.utc
         self._settle = settle
         self._stopped = 0  # UTC at which the clock stands still until a replay is over
@@ -130,7 +135,7 @@ class Intake:
             self._refuse(arrival, "late", row)
         else:
             at = self.assembler.mark(row, time, t_rx) if self.assembles else time
-            for other in self.snapshots.add(row, at, arrival):
+            for other in self.snapshots.add(row, at, arrival, self._clock.monotonic()):
                 self._refuse(other, "superseded")
 
     def _add_carefully(self, arrival: Arrival, t_rx: int) -> None:
@@ -166,6 +171,8 @@ class Intake:
             again = time == self.passage.taken[row]
             # The event of a row that is late is not lost: its receipt waits with it.
             carried = event > 0 and self.notes.event(row, time, int(event), (arrival.source, arrival.receipt))
+            if carried:
+                self._carried.append((self._clock.monotonic(), row, time, int(event)))
             self._refuse(arrival, "duplicate" if again else "late", row, acknowledge=not carried)
 
     def _noteworthy(self, event: float, age: float) -> bool:
@@ -216,6 +223,8 @@ class Intake:
 
         And the receipts that may be acknowledged once this is committed, those of what was refused among them.
         """
+        if not self.assembles:
+            self._lose_patience()
         receipts, self._refused = self._refused, []
         if self.assembles:
             receipts += self._receipts
@@ -225,6 +234,19 @@ class Intake:
             return None, receipts
         records, self._rows = self.records.array(self._rows), []
         return Samples(*(records[name].copy() for name in ("row", "time", "t_rx", "values"))), receipts
+
+    def _lose_patience(self) -> None:
+        """Events keep waiting: they are in the next checkpoint."""
+        now = self._clock.monotonic()
+        if now < self._look:
+            return
+        self._look, before = now + self.patience // 4, now - self.patience
+        for arrival in self.snapshots.expire(before):
+            self._refuse(arrival, "unused")
+        while self._carried and self._carried[0][0] < before:
+            receipt = self.notes.release(*self._carried.popleft()[1:])
+            if receipt is not None:
+                self._refused.append(receipt)
 
     def ready(self) -> list[Batch]:
         """Closed observations: in batches of distinct machines, those of a machine in order."""

@@ -48,6 +48,14 @@ class Notes:
         self.events[row] = waiting
         return True
 
+    def release(self, row: int, time: int, event: int) -> Any:
+        """The receipt of an event that waits, and goes on waiting without it; None if it has been taken."""
+        for i, (at, kind, receipt) in enumerate(self.events.get(row, ())):
+            if (at, kind) == (time, event):
+                self.events[row][i] = time, event, None
+                return receipt
+        return None
+
     def age(self, row: int, time: int, age: float) -> None:
         waiting = self.ages.setdefault(row, [])
         waiting.append((time, age))

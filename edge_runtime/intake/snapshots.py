@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,14 @@ MOST = 64  # that wait of one channel of one machine
 MOST_BYTES = 64 << 20  # of all that wait: beyond, one of each channel of each machine
 
 
+class _Waiting(NamedTuple):
+    """`arrival` goes with the first observation from `at` on; it waits since `since`, monotonic nanos."""
+
+    at: int
+    arrival: WaveformArrival
+    since: int
+
+
 class Snapshots:
     """Of all machines of a class. `used`: the newest time that went into an observation, by (machine, channel)."""
 
@@ -23,21 +31,31 @@ class Snapshots:
         self.shapes = {waveform.name: (len(waveform.axes), waveform.samples) for waveform in waveforms}
         self.used: dict[tuple[int, str], int] = {}
         self._bytes = 0
-        self._waiting: dict[int, dict[str, list[tuple[int, WaveformArrival]]]] = {}
+        self._waiting: dict[int, dict[str, list[_Waiting]]] = {}
 
-    def add(self, row: int, at: int, arrival: WaveformArrival) -> list[WaveformArrival]:
+    def add(self, row: int, at: int, arrival: WaveformArrival, now: int) -> list[WaveformArrival]:
         """Keep `arrival` for the first observation from `at` on; returns those that it makes superfluous."""
         waiting = self._waiting.setdefault(row, {}).setdefault(arrival.channel, [])
-        same = [other for other in waiting if other[0] == at]
-        waiting[:] = [other for other in waiting if other[0] != at]
-        ranked = sorted([*(other for _, other in same), arrival], key=lambda one: one.time)
-        waiting.append((at, ranked.pop()))
-        waiting.sort(key=lambda one: one[0])
+        same = [other for other in waiting if other.at == at]
+        waiting[:] = [other for other in waiting if other.at != at]
+        ranked = sorted([*same, _Waiting(at, arrival, now)], key=lambda one: one.arrival.time)
+        waiting.append(ranked.pop())
+        waiting.sort(key=lambda one: one.at)
         self._bytes += arrival.samples.nbytes
         if len(waiting) > MOST or (len(waiting) > 1 and self._bytes > MOST_BYTES):
-            ranked.append(waiting.pop(0)[1])
-        self._bytes -= sum(other.samples.nbytes for other in ranked)
-        return ranked
+            ranked.append(waiting.pop(0))
+        return self._released(ranked)
+
+    def expire(self, before: int) -> list[WaveformArrival]:
+        """Give up those that have waited since before `before`: their machine makes no observations."""
+        old: list[_Waiting] = []
+        for row, channels in list(self._waiting.items()):
+            for waiting in channels.values():
+                old += (one for one in waiting if one.since < before)
+                waiting[:] = [one for one in waiting if one.since >= before]
+            if not any(channels.values()):
+                del self._waiting[row]
+        return self._released(old)
 
     def take(self, rows: I64, time: I64) -> tuple[Mapping[str, tuple[F32, I64]], list[Receipt], int]:
         """The waveforms of observations of distinct machines, the receipts, and how many waveforms a newer one beat."""
@@ -48,11 +66,10 @@ class Snapshots:
         superseded = 0
         for i, (row, end) in enumerate(zip(rows.tolist(), time.tolist(), strict=True)):
             for name, waiting in self._waiting.get(row, {}).items():
-                due = [arrival for at, arrival in waiting if at <= end]
+                due = self._released([one for one in waiting if one.at <= end])
                 if not due:
                     continue
-                waiting[:] = [other for other in waiting if other[0] > end]
-                self._bytes -= sum(arrival.samples.nbytes for arrival in due)
+                waiting[:] = [other for other in waiting if other.at > end]
                 newest = max(due, key=lambda arrival: arrival.time)
                 self.used[row, name] = newest.time
                 samples, places = found.setdefault(name, ([], []))
@@ -68,3 +85,8 @@ class Snapshots:
                 for name, (samples, places) in found.items()
             }
         return waveforms, receipts, superseded
+
+    def _released(self, waiting: Sequence[_Waiting]) -> list[WaveformArrival]:
+        arrivals = [one.arrival for one in waiting]
+        self._bytes -= sum(arrival.samples.nbytes for arrival in arrivals)
+        return arrivals
