@@ -78,9 +78,11 @@ def _messages(old: sqlite3.Connection, lane: Lane, last: int) -> Iterator[list[O
     after, limit, step = 0, _PAGE, 1
     while after < last:
         found = _attempt(lambda: spool.read(old, 0, lane, after, last, limit, _PAGE_BYTES))  # noqa: B023 - called at once
-        if found is None:
-            after, limit, step = after + (limit == 1) * step, 1, min(2 * step, _PAGE) if limit == 1 else 1
-        elif not found:
+        if found is None and limit > 1:
+            limit = 1
+        elif found is None:
+            after, step = after + step, 2 * step
+        elif not found or found[-1].seq <= after:
             return
         else:
             yield [spooled.message for spooled in found]

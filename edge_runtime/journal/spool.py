@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import zlib
 from collections.abc import Mapping, Sequence
 
 from edge_runtime.contract.message import Lane, Outgoing, Spooled
@@ -14,7 +15,7 @@ from edge_runtime.journal.settings import SpoolSettings
 
 ROW = 192  # bytes of a message besides its body, about
 STEP_ROWS, STEP_BYTES = 512, 4 << 20  # deleted at once
-_INSERT = "INSERT INTO {} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO {} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _NAMES = tuple(lane.name.lower() for lane in Lane)
 _BYTES = tuple(f"{name}.bytes" for name in _NAMES)
 _Interval = tuple[int, int]  # seqs, both included
@@ -149,19 +150,24 @@ def read(
 ) -> list[Spooled]:
     """Messages with `after` < seq <= `upto`, in order: at most `limit`, and `max_bytes` of bodies, but at least one."""
     query = connection.execute(
-        "SELECT seq, kind, asset, t, t_rx, content, size, model_id, synced, body "
+        "SELECT seq, kind, asset, t, t_rx, content, size, model_id, synced, crc, body "
         f"FROM {name(lane)} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
         (after, upto, limit),
     )
     found: list[Spooled] = []
     size = 0
-    for seq, kind, asset, t, t_rx, content, length, model_id, synced, body in query:
-        if not isinstance(body, bytes):
+    for seq, *head, crc, body in query:
+        try:
+            kind, asset, t, t_rx, content, length, model_id, synced = head
+            message = Outgoing(kind, lane, asset, t, t_rx, body, content, length, model_id, bool(synced))
+            good = _crc(message) == crc
+        except (TypeError, AttributeError):
+            good = False
+        if not good:
             raise sqlite3.DatabaseError(f"message {seq} of lane {name(lane)} is damaged")
         size += len(body)
         if found and size > max_bytes:
             break
-        message = Outgoing(kind, lane, asset, t, t_rx, body, content, length, model_id, bool(synced))
         found.append(Spooled(epoch, seq, message))
     query.close()
     return found
@@ -194,4 +200,12 @@ def name(lane: Lane) -> str:
 
 
 def _row(seq: int, m: Outgoing) -> tuple[object, ...]:
-    return (seq, m.kind, m.asset, m.t, m.t_rx, m.content, m.size, m.model_id, m.clock_synced, m.body)
+    head = (m.kind, m.asset, m.t, m.t_rx, m.content, m.size, m.model_id, m.clock_synced)
+    return (seq, *head, _crc(m), m.body)
+
+
+def _crc(m: Outgoing) -> int:
+    numbers = f"{m.t:d} {m.t_rx:d} {m.size:d} {m.clock_synced:d}"
+    return zlib.crc32(
+        m.body, zlib.crc32("/".join((m.kind, m.asset or "", m.content, m.model_id or "", numbers)).encode())
+    )

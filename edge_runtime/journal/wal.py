@@ -51,8 +51,9 @@ class WalKeeper:
 
     def release(self) -> None:
         """When the last connection is closed."""
-        if self._files is not None:
-            self._files.close()
+        files, self._files = self._files, None
+        if files is not None:
+            files.close()
 
     def suspend(self) -> None:
         """Nothing may be copied back from a log that may not be on the disk as it is in memory, until `renew`."""

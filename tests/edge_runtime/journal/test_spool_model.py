@@ -92,6 +92,13 @@ class SpoolMachine(RuleBasedStateMachine):
         self.checkpoint = Checkpoint(position, parts)
         self.clock.now += 1
         self.commit(Work(checkpoint=self.checkpoint))
+        self.tidy()
+        kept = [(one.position, len(one.body) + store.ROW) for one in store.after(self.opened.connection, position)]
+        old = store.observations(self.opened.connection, "pump", 0)
+        kept += [(one.position, len(one.body) + store.ROW) for one in old if one.position <= position]
+        history = sum(size for where, size in kept if where <= position)
+        needed = sum(size for where, size in kept if where > position and self.entries[where - 1].kind != "samples")
+        assert history == 0 or history + needed <= HISTORY
 
     @rule(lane=lanes, upto=st.integers(-1, 40), ranges=st.lists(st.tuples(st.integers(-2, 60), st.integers(0, 70))))
     def acknowledge(self, lane, upto, ranges):
@@ -107,12 +114,6 @@ class SpoolMachine(RuleBasedStateMachine):
             self.opened.ledger.survive(self.writer.commit([], {}).changed)
         assert not self.writer.to_tidy()
         self.delete_acknowledged()
-        kept = list(store.observations(self.opened.connection, "pump", 0))
-        start = 0 if self.checkpoint is None else self.checkpoint.position
-        old = [one for one in kept if one.position <= start]
-        others = sum(len(one.body) + store.ROW for one in kept if one.position > start)
-        if self.checkpoint is not None and old[1:]:
-            assert sum(len(one.body) + store.ROW for one in old[1:]) + others <= max(HISTORY, others)
 
     @rule()
     def reopen(self):
