@@ -285,7 +285,7 @@ def databases(wanted: Sequence[str]) -> Iterator[list[tuple[str, Any]]]:
     from serving.database.settings import DatabaseSettings
     from tests.serving.postgres import Server
 
-    folder, server = Path(tempfile.mkdtemp()), Server().start() if "postgresql" in wanted else None
+    folder, server = Path(tempfile.mkdtemp()), Server(safe=True).start() if "postgresql" in wanted else None
     counter = iter(range(1000))
 
     def fresh(name: str) -> Any:

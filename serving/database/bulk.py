@@ -40,7 +40,7 @@ def merge(connection: Connection, table: Table, columns: Columns, keys: Sequence
 
 def json_text(value: Any) -> str:
     """A value for a column of type Json."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def _run(connection: Connection, table: Table, columns: Columns, conflict: str) -> int:

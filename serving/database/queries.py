@@ -36,7 +36,6 @@ from serving.database.tables import (
 from serving.database.tables.history import OUTPUTS
 from serving.errors import UnknownError
 
-
 START, END = -(2**63), 2**63 - 1  # the first and the last time there is
 
 

@@ -125,10 +125,12 @@ class RetentionSettings:
     dead_letters: Annotated[int, Between(1, 1_000_000)] = 256
     rule: tuple[Rule, ...] = ()
 
+    def __post_init__(self) -> None:
+        if len({(rule.kind, rule.class_) for rule in self.rule}) < len(self.rule):
+            raise ValueError("two rules are of one kind and class: keep one")
+
     def rules(self) -> tuple[Rule, ...]:
         own = {(rule.kind, rule.class_) for rule in self.rule}
-        if len(own) < len(self.rule):
-            raise ValueError("two rules are of one kind and class: keep one")
         return self.rule + tuple(rule for rule in DEFAULT_RULES if (rule.kind, None) not in own)
 
 

@@ -21,8 +21,10 @@ class UnavailableError(Exception):
 class Server:
     """`initdb` refuses root: run by root, the server belongs to `nobody`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, safe: bool = False) -> None:
+        """`safe`: what is committed outlives a power cut, too, not only the server's own end."""
         self.folder = Path(tempfile.mkdtemp(prefix="pg-"))  # short: the name of a socket has 107 characters at most
+        self._sync = () if safe else ("-c", "fsync=off")
         self.process: subprocess.Popen[bytes] | None = None
         self._options = {"cwd": self.folder, "env": {"LC_ALL": "C"}, "stdin": subprocess.DEVNULL}
         if os.geteuid() == 0:
@@ -48,7 +50,7 @@ class Server:
     def start(self) -> "Server":
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [str(_programs() / "postgres"), "-D", str(self._data), "-h", "", "-k", str(self.folder)],
+                [str(_programs() / "postgres"), "-D", str(self._data), "-h", "", "-k", str(self.folder), *self._sync],
                 stdout=log,
                 stderr=log,
                 **self._options,
