@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from typing import Any
 
 from edge_runtime.clock import Clock, SystemClock
 from serving.api.auth import Auth
-from serving.api.front import Front
 from serving.api.jwt import Tokens
 from serving.api.keys import Keys
 from serving.api.metrics import Metrics
@@ -43,16 +43,17 @@ class Centre:
         self.metrics = Metrics()
         self.auth = Auth(keys, tokens, insecure=settings.insecure)
         self.catalogue = Catalogue.of(settings.models)
-        waiting = settings.limits.waiting
-        self.newest: Lane[Ask, bytes] = Lane("newest", predict, waiting=waiting, gather=settings.gather)
-        self.histories: Lane[Ask, bytes] = Lane(
-            "histories", predict, weigh=lambda ask: ask.observations, waiting=waiting, gather=settings.gather
-        )
+        common: dict[str, Any] = {"waiting": settings.limits.waiting, "gather": settings.gather}
+
+        def lane(name: str, work: Any, **more: Any) -> Lane[Any, bytes]:
+            return Lane(name, work, grouped=self.metrics.group.labels(name).observe, **common, **more)
+
+        self.newest: Lane[Ask, bytes] = lane("newest", predict)
+        self.histories: Lane[Ask, bytes] = lane("histories", predict, weigh=lambda ask: ask.observations)
         self.stored: Lane[Continuation, bytes] | None = None
         if database is not None:
             continuing = Continuing(database, self.catalogue, self.clock, settings.idempotency)
-            self.stored = Lane("stored", continuing.work, waiting=waiting, gather=settings.gather)
-        self.front: Front | None = None
+            self.stored = lane("stored", continuing.work, weigh=lambda job: job.ask.observations)
 
     @classmethod
     def from_environment(cls) -> Centre:

@@ -19,6 +19,7 @@ class Lane(Generic[Job, Result]):
 
     A group is closed at `most` jobs or `weight` (as `weigh` says, of one or more jobs). When more than `waiting` jobs
     wait, the next is refused. `gather`: seconds that a free lane waits for more; 0 takes those that came at once.
+    `grouped` is told how many ran together.
     """
 
     def __init__(
@@ -31,10 +32,10 @@ class Lane(Generic[Job, Result]):
         weight: int = 20_000,
         waiting: int = 2_000,
         gather: float = 0.0,
+        grouped: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.name = name
-        self.groups: deque[int] = deque(maxlen=1000)  # sizes of the newest groups
-        self._work, self._weigh = work, weigh
+        self._work, self._weigh, self._grouped = work, weigh, grouped
         self._most, self._weight, self._waiting, self._gather = most, weight, waiting, gather
         self._queue: deque[tuple[Job, asyncio.Future[Result]]] = deque()
         self._running: asyncio.Task[None] | None = None
@@ -66,7 +67,7 @@ class Lane(Generic[Job, Result]):
             group = self._take()
             if not group:
                 continue
-            self.groups.append(len(group))
+            self._grouped(len(group))
             try:
                 results: Sequence[Result | BaseException] = await loop.run_in_executor(
                     self._thread, self._work, [job for job, _ in group]

@@ -35,9 +35,9 @@ class Rules:
 
 def read(request: PredictRequest, shelf: Shelf, rules: Rules) -> Ask:
     """`RequestError` names the part of the request, the rule and the way out."""
+    _check_form(request)
     served = shelf.find(request.fleet, request.version)
     _check_units(request, served.contract)
-    _check_form(request)
     if request.columns is not None:
         ask = _columns(request.columns, served, rules)
     else:
