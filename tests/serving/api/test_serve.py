@@ -1,4 +1,4 @@
-"""The service as BentoML serves it, in processes of its own."""
+"""The service as BentoML builds and serves it, in processes of its own."""
 
 import json
 import os
@@ -67,13 +67,17 @@ def centre(sqlite_template, tmp_path):
     return tmp_path, key
 
 
-def test_serve_answer_swap_and_stop(centre):
+def test_build_serve_answer_swap_and_stop(centre):
+    """A Bento is built without a network, and runs where there is nothing of the repository."""
     folder, key = centre
     port = free_port()
     environment = {**os.environ, "OVERHAUL_CENTRE": str(folder / "centre.toml"), "BENTOML_HOME": str(folder / "home")}
-    command = [str(Path(sys.executable).with_name("bentoml")), "serve", "serving.service:Overhaul", "-p", str(port)]
+    environment |= {"BENTOML_DO_NOT_TRACK": "True", "HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": ""}
+    bentoml = str(Path(sys.executable).with_name("bentoml"))
+    subprocess.run([bentoml, "build", "--output", "tag"], cwd=ROOT, env=environment, check=True, capture_output=True)
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        command = [bentoml, "serve", "overhaul:latest", "-p", str(port)]
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     try:
         _until(lambda: ask(port, "/readyz")[0] == 200, folder)
         body = {"fleet": "tiny", "asset": "p1", "continue": True, "observations": seen(0)}

@@ -1,0 +1,61 @@
+"""Bundles from a real MLflow registry, by alias, registered as the pipeline registers them."""
+
+import shutil
+
+import pytest
+
+from edge_runtime.bundle import Bundle
+from serving.errors import RequestError
+from serving.models.catalogue import Catalogue
+from serving.models.settings import ModelsSettings, RegistrySettings
+from tests.edge_runtime.tiny import tiny_bundle
+
+
+@pytest.fixture(scope="module")
+def mlflow(tmp_path_factory):
+    import os
+
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    library = pytest.importorskip("mlflow")
+    folder = tmp_path_factory.mktemp("mlflow")
+    uri = f"sqlite:///{folder / 'store.db'}"
+    client = library.MlflowClient(uri, uri)
+    experiment = client.create_experiment("tiny", artifact_location=(folder / "artifacts").as_uri())
+    return client, experiment, uri
+
+
+def register(mlflow, folder):
+    """As `training.register` does; returns (version, run)."""
+    client, experiment, _ = mlflow
+    run = client.create_run(experiment)
+    client.log_artifacts(run.info.run_id, str(folder), "bundle")
+    tags = {"model_id": Bundle.load(folder).model_id, "data_hash": "d1"}
+    source = f"{run.info.artifact_uri}/bundle"
+    return client.create_model_version("tiny", source, run.info.run_id, tags=tags).version, run.info.run_id
+
+
+def test_an_alias_moves_and_the_shelf_follows(mlflow, tmp_path):
+    client, _, uri = mlflow
+    client.create_registered_model("tiny")
+    first, run = register(mlflow, tiny_bundle(tmp_path / "one"))
+    second, _ = register(mlflow, tiny_bundle(tmp_path / "two", title="another"))
+    client.set_registered_model_alias("tiny", "champion", first)
+    client.set_registered_model_alias("tiny", "challenger", second)
+    settings = RegistrySettings(uri, ("champion", "challenger"), cache=tmp_path / "cache")
+    kept = Catalogue.of(ModelsSettings(folders=(), registry=settings))
+    kept.refresh()
+    assert kept.problems == {}
+    champion = kept.shelf.find("tiny")
+    assert (champion.version, champion.run_id, champion.aliases) == (str(first), run, ("champion",))
+    assert champion.facts["mlflow_run"] == run
+    challenger = kept.shelf.find("tiny", "challenger")
+    assert (challenger.version, challenger.contract.title) == (str(second), "another")
+    with pytest.raises(RequestError, match="has no version .9. here"):
+        kept.shelf.find("tiny", "9")
+    client.set_registered_model_alias("tiny", "champion", second)
+    assert kept.refresh() == [f"fleet 'tiny': {second}, before {first}"]
+    assert kept.shelf.find("tiny").model_id == challenger.model_id
+    assert kept.shelf.find("tiny", "champion").aliases == ("champion", "challenger")
+    shutil.rmtree(tmp_path / "cache")  # what is loaded needs it no more
+    assert kept.refresh() == []
