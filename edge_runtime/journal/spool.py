@@ -70,17 +70,19 @@ class Spool:
     def to_delete(self) -> bool:
         return any(self._acknowledged.values())
 
-    def delete_acknowledged(self, connection: sqlite3.Connection) -> list[tuple[Lane, int]]:
-        """One step; (lane, up to this seq) for `deleted` once it is committed."""
+    def delete_acknowledged(self, connection: sqlite3.Connection, steps: int) -> list[tuple[Lane, int]]:
+        """At most so many steps; (lane, up to this seq) for `deleted` once it is committed."""
         done: list[tuple[Lane, int]] = []
-        for lane in Lane:
-            with self._lock:
-                intervals = list(self._acknowledged[lane])
-            for low, high in intervals:
+        with self._lock:
+            wanted = [(lane, low, high) for lane in Lane for low, high in self._acknowledged[lane]]
+        for lane, low, high in wanted:
+            more = True
+            while more:
+                if steps == 0:
+                    return done
                 last, _, more = self._delete(connection, lane, low, high)
                 done.append((lane, last if more else high))
-                if more:
-                    return done
+                steps -= more
         return done
 
     def deleted(self, done: Sequence[tuple[Lane, int]]) -> None:

@@ -47,29 +47,34 @@ class Writer:
         """
         tidy = not any(work.urgent for work in works)
         now = self._clock.utc()
+        entries = [entry for work in works for entry in work.entries]
+        messages = [message for work in works for message in work.messages]
         spooled: list[Spooled] = []
 
         def write() -> None:
-            store.append(self.connection, self.ledger, [entry for work in works for entry in work.entries], now)
-            spooled.extend(self.spool.add(self.connection, [message for work in works for message in work.messages]))
+            store.append(self.connection, self.ledger, entries, now)
+            spooled.extend(self.spool.add(self.connection, messages))
             self._point(works, now)
             self.spool.count_dropped(shed)
 
-        changed = self._transaction(write, now, tidy)
+        changed = self._transaction(write, now, tidy, steps=1 + len(entries) // 100 + len(messages) // 100)
         kept = [m for m in spooled if m.seq >= self.ledger.written(f"{name(m.message.lane)}.floor")]
         return Committed(works, kept, changed)
 
-    def _transaction(self, write: Callable[[], None], now: int, tidy: bool) -> Mapping[str, int]:
+    def _transaction(self, write: Callable[[], None], now: int, tidy: bool, steps: int = 1) -> Mapping[str, int]:
+        """`write`, and up to `steps` of deleting: more than is added, so that it keeps up."""
         connection, ledger = self.connection, self.ledger
         to_prune, deleted = self._to_prune, []
         connection.execute("BEGIN IMMEDIATE")
         try:
             write()
             if tidy or self.spool.full():  # what the centre has is not dropped
-                deleted = self.spool.delete_acknowledged(connection)
-            if tidy:
-                to_prune = to_prune and store.prune(connection, ledger, self._settings, now)
-            trimmed = self.spool.trim(connection)
+                deleted = self.spool.delete_acknowledged(connection, steps)
+            while tidy and to_prune and steps > 0:
+                to_prune = store.prune(connection, ledger, self._settings, now)
+                steps -= 1
+            while not (trimmed := self.spool.trim(connection)) and steps > 0:
+                steps -= 1
             ledger.save(connection)
             connection.execute("COMMIT")
         except BaseException:
