@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -69,6 +70,11 @@ def away() -> Iterator[None]:
 
 def _sqlite(settings: DatabaseSettings) -> Engine:
     engine = create_engine(settings.target(), connect_args={"timeout": settings.busy}, pool_size=settings.pool)
+
+    @event.listens_for(engine, "do_connect")
+    def private(_dialect: Any, _record: Any, _arguments: Any, _options: Any) -> None:
+        with contextlib.suppress(OSError):  # that it cannot be made, connecting tells better
+            Path(settings.target().database or "").touch(mode=0o600)
 
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _record: Any) -> None:

@@ -8,8 +8,8 @@ layout and one model.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from operator import itemgetter
 from typing import Any
 
@@ -49,6 +49,26 @@ class Asset:
     gateway: str | None
     term: int
     tier: str
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """As its status says; what it has not told yet is None. `heard_at`: when we got that, UTC nanos."""
+
+    id: int
+    name: str
+    site: str
+    state: str | None
+    heard_at: int | None
+    version: str | None
+    bundles: Mapping[str, str] | None
+    insecure: Sequence[str] | None
+    clock: str | None
+    heartbeat: Mapping[str, Any] | None
+
+    def online(self, now: int, patience: int = 120_000_000_000) -> bool:
+        """It says so, and said so within `patience` nanos: a status may be lost with its broker."""
+        return self.state == "online" and self.heard_at is not None and now - self.heard_at <= patience
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +149,12 @@ def list_assets(connection: Connection, *where: ColumnElement[bool]) -> list[Ass
     columns = (assets.c.id, assets.c.name, assets.c.asset_class, gateways.c.name, assets.c.term, assets.c.tier)
     joined = select(*columns).select_from(assets.outerjoin(gateways, assets.c.gateway == gateways.c.id))
     return [Asset(*row) for row in connection.execute(joined.where(*where).order_by(assets.c.name))]
+
+
+def list_gateways(connection: Connection) -> list[Gateway]:
+    """In the order of their names."""
+    columns = [gateways.c[field.name] for field in fields(Gateway)]
+    return [Gateway(*row) for row in connection.execute(select(*columns).order_by(gateways.c.name))]
 
 
 def read_latest(connection: Connection, wanted: Sequence[int] | None = None) -> dict[int, Foretold]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from edge_runtime.clock import Clock
 from edge_runtime.contract import topics
@@ -13,12 +13,14 @@ from edge_runtime.sources.backoff import Backoff
 from serving.database.engine import Database, is_away
 from serving.hub.connection import HubConnection
 from serving.hub.inbox import Inbox
-from serving.hub.reading import Dead, Read, read
+from serving.hub.reading import Dead, Letter, Read, read
 from serving.hub.settings import BrokerSettings, HubSettings
 from serving.hub.store import Store, Told
 from serving.registry.settings import RegistrySettings
 
 log = logging.getLogger(__name__)
+
+_UNPACKED = 32 << 20  # bytes of blocks in one transaction, about: few bytes on the wire may be many
 
 _PATIENCE = 0.5  # s between two looks at whether to stop
 _SUSPECT = 5  # times that a group is tried as a whole
@@ -36,7 +38,7 @@ class Hub:
         self._store = Store(database, registry, clock, hub.dead_letter)
         self._inbox = Inbox(hub.waiting)
         self._connection = HubConnection(broker, hub, self._inbox, clock)
-        self._backoff = Backoff(clock)
+        self._backoff = Backoff(clock, first=0.1, most=10)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hub")
 
@@ -68,10 +70,13 @@ class Hub:
         settings = self._settings
         while True:
             letters = self._inbox.take(settings.messages, settings.bytes, settings.wait, _PATIENCE)
-            if letters:
-                self._commit([read(letter) for letter in letters])
-            elif self._stop.is_set():
+            if not letters and self._stop.is_set():
                 return
+            try:
+                for group in _groups(letters):
+                    self._commit(group)
+            except Exception:  # of this program; what is not acknowledged is sent again
+                log.exception("a group of messages was left lying")
 
     def _commit(self, group: Sequence[Read]) -> None:
         """Commit `group`, however long the database is away; in parts if it cannot be committed as a whole."""
@@ -134,3 +139,18 @@ class Hub:
             log.warning("the database is away, nothing is acknowledged: %s", getattr(error, "orig", error))
         self.away = True
         return not self._stop.wait(self._backoff.failed())
+
+
+def _groups(letters: Sequence[Letter]) -> Iterator[list[Read]]:
+    """All of `letters`, read, in groups that do not unpack to much more than `_UNPACKED` bytes."""
+    group: list[Read] = []
+    size = 0
+    for letter in letters:
+        one = read(letter)
+        group.append(one)
+        size += 0 if one.message is None else one.message.envelope.bytes or 0
+        if size >= _UNPACKED:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group

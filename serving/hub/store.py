@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table, delete, select
 
 from edge_runtime.clock import Clock
 from edge_runtime.contract.acks import Acknowledgement
@@ -60,13 +60,18 @@ class Store:
         self._database, self._clock, self._most = database, clock, dead_letter
         self._names = Names(registry)
 
-    def commit(self, group: Sequence[Read]) -> list[Told]:
-        """All of `group`; on disk when it returns."""
+    def commit(self, group: Sequence[Read], letters: Sequence[int] = ()) -> list[Told]:
+        """All of `group`; on disk when it returns. Messages without a key are taken without one.
+
+        `letters`: dead letters that `group` was read from; those that are no better now are dead anew.
+        """
         at = self._clock.utc()
         self._learn(group, at)
         sites = {read.gateway: read.site for read in group if read.gateway}
         with self._database.write() as connection:
             self._names.refresh(connection)
+            if letters:
+                connection.execute(delete(dead_letters).where(dead_letters.c.id.in_(letters)))
             new, repeated = self._transport(connection, group, at)
             collector = Collector(self._names, at)
             for read in new:
@@ -113,7 +118,8 @@ class Store:
         if rows:
             columns = {name: [row[name] for row in rows] for name in rows[0]}
             bulk.insert(connection, messages, columns)
-        return [read for read in keyed.values() if read.message is not None], repeated
+        new = [*keyed.values(), *(read for read in group if read.key is None)]
+        return [read for read in new if read.message is not None], repeated
 
     def _count(self, found: Collected, group: Sequence[Read], repeated: Sequence[Read]) -> None:
         for read in group:

@@ -102,6 +102,7 @@ def test_sqlite_is_set_up_to_keep_what_it_commits(tmp_path):
         found = [connection.execute(text(f"PRAGMA {name}")).scalar() for name in ("journal_mode", "synchronous")]
     database.close()
     assert found == ["wal", 2]
+    assert (tmp_path / "new.db").stat().st_mode & 0o777 == 0o600
 
 
 def test_urls(tmp_path, monkeypatch):

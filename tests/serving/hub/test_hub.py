@@ -6,13 +6,19 @@ import time
 import pytest
 from sqlalchemy import func, select
 
+from edge_runtime.clock import SystemClock
+from edge_runtime.tls import Tls
 from serving.database.engine import Database
 from serving.database.queries import find_asset, read_observations, read_prognoses
 from serving.database.schema import upgrade
 from serving.database.settings import DatabaseSettings
-from serving.database.tables import counts, dead_letters, events, gateways, messages, observations, prognoses
+from serving.database.tables import alarms, counts, dead_letters, events, gateways, messages, observations, prognoses
+from serving.hub.hub import Hub
+from serving.hub.settings import BrokerSettings, HubSettings
+from serving.registry.settings import RegistrySettings
 from tests.edge_runtime.broker import MOSQUITTO, running, until
-from tests.edge_runtime.upstream.station import Station, alarm, event
+from tests.edge_runtime.certificates import Authority
+from tests.edge_runtime.upstream.station import GATEWAY, Station, alarm, event
 from tests.serving.hub import made
 from tests.serving.hub.process import HubProcess
 from tests.serving.postgres import Server, UnavailableError
@@ -212,3 +218,49 @@ def test_what_can_never_be_stored_holds_up_nothing(database, database_settings, 
         [(reason, detail)] = connection.execute(select(dead_letters.c.reason, dead_letters.c.detail))
         assert (reason, detail) == ("store", "IntegrityError")
         assert connection.execute(select(counts.c.value).where(counts.c.name == "dead_store")).scalar_one() == 1
+
+
+def test_over_tls(database, tmp_path):
+    authority = Authority(tmp_path / "tls")
+    tls = {name: Tls(authority.ca, *authority.issue(name)) for name in ("localhost", "hub", GATEWAY)}
+    server = tls["localhost"]
+    with running("iotcore", tmp_path / "broker", tls=(server.ca, server.certificate, server.key)) as guarded:
+        broker = BrokerSettings(url=guarded.url, tls=tls["hub"])
+        hub = Hub(database, broker, HubSettings(wait=0), RegistrySettings(adopt=True), SystemClock())
+        hub.start()
+        try:
+            until(lambda: hub.ready)
+            with Station(tmp_path / "station", guarded.url, tls=tls[GATEWAY]).start() as station:
+                station.spool(alarm(1))
+                until(lambda: station.backlog() == 0, what="delivery")
+        finally:
+            hub.stop()
+    assert rows_in(database, alarms) == 1
+
+
+def test_memory_is_bounded_while_the_database_is_away(tmp_path, sqlite_template):
+    """What does not fit stays with the broker, and the gateway keeps all of it."""
+    path = tmp_path / "centre.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    database = Database(DatabaseSettings(url=f"sqlite:///{path}", busy=0.1))
+    other = Database(DatabaseSettings(url=f"sqlite:///{path}"))
+    settings = HubSettings(wait=0, waiting=1 << 20)
+    with running("iotcore", tmp_path / "broker") as broker:
+        hub = Hub(database, BrokerSettings(url=broker.url), settings, RegistrySettings(adopt=True), SystemClock())
+        hub.start()
+        try:
+            until(lambda: hub.ready)
+            with Station(tmp_path / "station", broker.url, window_bytes=1 << 26).start() as station:
+                with other.write():  # and nobody else
+                    station.spool(*(event(number, detail="x" * 1900) for number in range(1500)))
+                    until(lambda: hub.away and hub.waiting[0] >= 50, what="the inbox filling")
+                    time.sleep(1)
+                    assert hub.waiting[1] < 2 << 20
+                    assert hub.committed <= 1  # its status
+                    assert station.backlog() == 1500
+                until(lambda: station.backlog() == 0, 60, "catching up")
+        finally:
+            hub.stop()
+    assert rows_in(database, events) == 1500
+    database.close()
+    other.close()

@@ -17,7 +17,6 @@ from serving.database.tables import (
     counts,
     dead_letters,
     events,
-    gateways,
     messages,
     observations,
     prognoses,
@@ -420,15 +419,15 @@ def test_statuses(database, store, sender):
     assert acked(told) == LaneAck(2)  # said once more: it may have missed it
     assert store.commit([made.status("offline", 2)]) == []
     with database.read() as connection:
-        row = connection.execute(select(gateways)).one()
-    assert (row.name, row.site, row.state, row.epoch, row.version) == (
-        made.GATEWAY,
-        made.SITE,
-        "offline",
-        made.EPOCH,
-        "1.2",
-    )
+        [row] = queries.list_gateways(connection)
+    assert not row.online(row.heard_at)
+    assert (row.name, row.site, row.state, row.version) == (made.GATEWAY, made.SITE, "offline", "1.2")
     assert (row.bundles, row.insecure, row.clock) == ({"pump": "abc"}, ["plain MQTT"], "synced")
+    store.commit([made.status("online", 3)])
+    with database.read() as connection:
+        [row] = queries.list_gateways(connection)
+    assert row.online(row.heard_at + 1)
+    assert not row.online(row.heard_at + 10**12)
     forged = Letter(b"overhaul/1/north/gw-9/status", "application/json", made.status().letter.payload)
     store.commit([read(forged)])
     assert reasons(database) == ["identity"]
