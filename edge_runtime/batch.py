@@ -33,6 +33,8 @@ class Batch:
 class Samples:
     """n samples as they arrived, of a class that assembles: so that they survive before their observation closes.
 
+    Of other classes, events that came late and go with the next observation.
+
     `rows`, `time`, `t_rx` int64[n]; `values` f32[n, C+2]: the channels, event, age; NaN = not received.
     """
 

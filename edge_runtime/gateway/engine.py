@@ -209,8 +209,7 @@ class Engine:
         for batch in twins.intake.ready():
             work.receipts += batch.receipts
             for advanced in self._attempt(twins, batch):
-                if samples is None:
-                    twins.heard[advanced.batch.rows] = now
+                twins.hear(advanced.batch, now)
                 self._write(name, twins, advanced, work)
 
     def _attempt(self, twins: Twins, batch: Batch) -> Iterator[Advanced]:

@@ -74,6 +74,13 @@ class Twins:
             tap(batch)
         return Advanced(batch, self.fleet.number[batch.rows], outputs)
 
+    def hear(self, batch: Batch, now: int) -> None:
+        """Something came of these machines. Where observations are assembled, silence makes some, too."""
+        if not self.intake.assembles:
+            self.heard[batch.rows] = now
+        for _, places in batch.waveforms.values():
+            self.heard[batch.rows[places]] = now
+
     def follow(self, old: Twins) -> None:
         """Go on where `old`, of another model and the same machines, is: with all but the states of the fleet."""
         if _arrivals(self.bundle.contract) == _arrivals(old.bundle.contract):

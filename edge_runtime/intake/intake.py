@@ -14,7 +14,7 @@ All are of messages but for those of the second line, and `duplicate` where wind
 from __future__ import annotations
 
 import struct
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -37,7 +37,7 @@ from edge_runtime.sources.source import Arrival, WaveformArrival
 
 YEAR_1990 = 631_152_000_000_000_000
 SETTLE = 10_000_000_000
-PATIENCE = 60_000_000_000  # at least
+PATIENCE = 60_000_000_000
 _LIMIT = 2**61
 
 
@@ -76,9 +76,8 @@ class Intake:
         self._rows: list[bytes] = []  # that assemble, for the journal
         self._receipts: list[Receipt] = []  # of the rows that were accepted
         self._refused: list[Receipt] = []
-        self.patience = max(PATIENCE, 3 * self.rules.interval) if seconds else 10 * PATIENCE
+        self.patience = self.rules.interval + PATIENCE if seconds else 10 * PATIENCE
         self._look = 0  # monotonic, when to see what has waited for too long
-        self._carried: deque[tuple[int, int, int, int]] = deque()  # since when, machine, time, event: late ones
         self._clock, self._utc = clock, clock.utc
         self._settle = settle
         self._stopped = 0  # UTC at which the clock stands still until a replay is over
@@ -168,12 +167,9 @@ class Intake:
             if event > 0:
                 self.notes.know(row, time, int(event))
         else:
-            again = time == self.passage.taken[row]
-            # The event of a row that is late is not lost: its receipt waits with it.
-            carried = event > 0 and self.notes.event(row, time, int(event), (arrival.source, arrival.receipt))
-            if carried:
-                self._carried.append((self._clock.monotonic(), row, time, int(event)))
-            self._refuse(arrival, "duplicate" if again else "late", row, acknowledge=not carried)
+            if event > 0 and self.notes.event(row, time, int(event)):  # the event of a row that is late is not lost
+                self._rows.append(self.records.pack(row, time, t_rx, *[NAN] * len(self.channels), event, NAN))
+            self._refuse(arrival, "duplicate" if time == self.passage.taken[row] else "late", row)
 
     def _noteworthy(self, event: float, age: float) -> bool:
         """Whether there is more to do than to keep them with the row."""
@@ -207,14 +203,11 @@ class Intake:
             return row
         return None
 
-    def _refuse(
-        self, arrival: Arrival | WaveformArrival, reason: str, row: int | None = None, acknowledge: bool = True
-    ) -> None:
+    def _refuse(self, arrival: Arrival | WaveformArrival, reason: str, row: int | None = None) -> None:
         self.counts[reason] += 1
         if row is not None:
             (self.duplicate if reason == "duplicate" else self.late)[row] += 1
-        if acknowledge:
-            self._refused.append((arrival.source, arrival.receipt))
+        self._refused.append((arrival.source, arrival.receipt))
 
     # ------------------------------------------------------------------ out
 
@@ -236,17 +229,11 @@ class Intake:
         return Samples(*(records[name].copy() for name in ("row", "time", "t_rx", "values"))), receipts
 
     def _lose_patience(self) -> None:
-        """Events keep waiting: they are in the next checkpoint."""
         now = self._clock.monotonic()
-        if now < self._look:
-            return
-        self._look, before = now + self.patience // 4, now - self.patience
-        for arrival in self.snapshots.expire(before):
-            self._refuse(arrival, "unused")
-        while self._carried and self._carried[0][0] < before:
-            receipt = self.notes.release(*self._carried.popleft()[1:])
-            if receipt is not None:
-                self._refused.append(receipt)
+        if now >= self._look:
+            self._look = now + self.patience // 4
+            for arrival in self.snapshots.expire(now - self.patience):
+                self._refuse(arrival, "unused")
 
     def ready(self) -> list[Batch]:
         """Closed observations: in batches of distinct machines, those of a machine in order."""
@@ -269,20 +256,19 @@ class Intake:
         return self.assembler.deadline
 
     def _assembled(self, closed: Closed) -> Batch:
-        event, age, _ = self.notes.take(closed.rows, closed.time)
+        event, age = self.notes.take(closed.rows, closed.time)
         t_rx = np.where(closed.t_rx == 0, self._utc(), closed.t_rx)
         return self._with_waveforms(Batch(closed.rows, closed.time, closed.readings, event, age, {}, t_rx))
 
     def _as_they_came(self, records: Array) -> Batch:
         rows, time, values = records["row"].copy(), records["time"].copy(), records["values"]
-        carried, _, receipts = self.notes.take(rows, time)
+        carried, _ = self.notes.take(rows, time)
         own = values[:, -2]
         event = np.where(own > 0, own, np.float32(0))
         if carried.any():  # the smaller one forgets more, but for 0: nothing happened
             event = np.where((event == 0) | ((carried > 0) & (carried < event)), carried, event)
         readings, age = np.ascontiguousarray(values[:, :-2]), values[:, -1].copy()
-        carry = tuple(receipt for receipt in receipts if receipt[1] is not None)
-        return self._with_waveforms(Batch(rows, time, readings, event, age, {}, records["t_rx"].copy(), carry))
+        return self._with_waveforms(Batch(rows, time, readings, event, age, {}, records["t_rx"].copy()))
 
     def _with_waveforms(self, batch: Batch) -> Batch:
         waveforms, receipts, superseded = self.snapshots.take(batch.rows, batch.time)

@@ -24,7 +24,7 @@ class Notes:
 
     def __init__(self, age_rate: float) -> None:
         self.age_rate = age_rate
-        self.events: dict[int, list[tuple[int, int, Any]]] = {}  # machine → (time, event, receipt) that wait
+        self.events: dict[int, list[tuple[int, int]]] = {}  # machine → (time, event) that wait
         self.known: dict[int, list[tuple[int, int]]] = {}  # machine → (time, event) seen last, in order
         self.ages: dict[int, list[tuple[int, float]]] = {}  # machine → (time, age) that wait
         self.held: dict[int, tuple[int, float]] = {}  # machine → the newest that went into an observation
@@ -39,51 +39,41 @@ class Notes:
         del known[:-_REMEMBERED]
         return True
 
-    def event(self, row: int, time: int, event: int, receipt: Any = None) -> bool:
-        """An event to go with an observation, and `receipt` with it; False if it is an old one, or many wait."""
+    def event(self, row: int, time: int, event: int) -> bool:
+        """An event to go with an observation; False if it is an old one, or many wait."""
         waiting = self.events.get(row, [])
-        if sum(other == event for _, other, _ in waiting) >= _MOST or not self.know(row, time, event):
+        if sum(other == event for _, other in waiting) >= _MOST or not self.know(row, time, event):
             return False
-        waiting.append((time, event, receipt))
+        waiting.append((time, event))
         self.events[row] = waiting
         return True
-
-    def release(self, row: int, time: int, event: int) -> Any:
-        """The receipt of an event that waits, and goes on waiting without it; None if it has been taken."""
-        for i, (at, kind, receipt) in enumerate(self.events.get(row, ())):
-            if (at, kind) == (time, event):
-                self.events[row][i] = time, event, None
-                return receipt
-        return None
 
     def age(self, row: int, time: int, age: float) -> None:
         waiting = self.ages.setdefault(row, [])
         waiting.append((time, age))
         del waiting[:-_MOST]
 
-    def take(self, rows: I64, time: I64) -> tuple[F32, F32, list[Any]]:
-        """Event and age f32[B] of observations of distinct machines, and the receipts that went with the events."""
+    def take(self, rows: I64, time: I64) -> tuple[F32, F32]:
+        """Event and age f32[B] of observations of distinct machines."""
         event, age = np.zeros(len(rows), np.float32), np.full(len(rows), np.nan, np.float32)
-        receipts: list[Any] = []
         if self.events or self.ages or self.held:
             for i, (row, end) in enumerate(zip(rows.tolist(), time.tolist(), strict=True)):
                 if row in self.events:
-                    event[i] = self._take_event(row, end, receipts)
+                    event[i] = self._take_event(row, end)
                 if row in self.ages or row in self.held:
                     age[i] = self._age(row, end)
-        return event, age, receipts
+        return event, age
 
-    def _take_event(self, row: int, end: int, receipts: list[Any]) -> int:
+    def _take_event(self, row: int, end: int) -> int:
         taken, self.events[row] = _split(self.events[row], end)
         if not self.events[row]:
             del self.events[row]
-        receipts += (receipt for _, _, receipt in taken if receipt is not None)
-        born = max((time for time, event, _ in taken if event == Event.NEW_LIFE), default=None)
+        born = max((time for time, event in taken if event == Event.NEW_LIFE), default=None)
         if born is not None:  # what was told before is the age of the life before
             self.ages[row] = [told for told in self.ages.get(row, ()) if told[0] >= born]
             if row in self.held and self.held[row][0] < born:
                 del self.held[row]
-        return min((event for _, event, _ in taken), default=0)
+        return min((event for _, event in taken), default=0)
 
     def _age(self, row: int, end: int) -> float:
         taken, rest = _split(self.ages.get(row, ()), end)

@@ -38,7 +38,7 @@ def pack(intake: Intake, utc: int, now: int) -> bytes:
         "assembles": intake.assembles,
         "interval": intake.rules.interval,
         "aggregates": [rule.aggregate for rule in intake.rules.channels],
-        "events": [[row, time, event] for row, told in notes.events.items() for time, event, _ in told],
+        "events": [[row, time, event] for row, told in notes.events.items() for time, event in told],
         "known": [[row, time, event] for row, told in notes.known.items() for time, event in told],
         "ages": [[row, time, age] for row, told in notes.ages.items() for time, age in told],
         "held": [[row, time, age] for row, (time, age) in notes.held.items()],
@@ -82,7 +82,7 @@ def _unpack_notes(intake: Intake, said: dict[str, Any], rows: I64) -> None:
             notes.know(int(rows[row]), time, event)
     for row, time, event in said["events"]:
         if rows[row] >= 0:
-            notes.events.setdefault(int(rows[row]), []).append((time, event, None))
+            notes.events.setdefault(int(rows[row]), []).append((time, event))
     for row, time, age in said["ages"]:
         if rows[row] >= 0:
             notes.age(int(rows[row]), time, age)

@@ -354,19 +354,6 @@ def test_the_event_of_a_message_that_is_sent_again_counts_once():
     assert [row[1] for row in plant.events()] == [1, 0, 0]
 
 
-def test_the_receipt_of_a_late_event_waits_for_its_observation():
-    plant = Plant(time=AS_THEY_COME)
-    plant.add("a", 5, ALL)
-    plant.round()
-    plant.add("a", 4, ALL | {"event": 2})
-    plant.round()
-    assert plant.back == [1]
-    plant.add("a", 6, ALL)
-    plant.round()
-    assert sorted(plant.back) == [1, 2, 3]
-    assert plant.events()[-1][:2] == (6, 2)
-
-
 def test_an_age_moves_on_with_time_until_a_new_life():
     plant = Plant()
     plant.add("a", 30, ALL | {"age": 10})
