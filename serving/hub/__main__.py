@@ -22,6 +22,7 @@ from serving.database.retention import Retention
 from serving.database.schema import check, upgrade
 from serving.errors import ConfigError, ServingError
 from serving.hub.hub import Hub
+from serving.hub.settings import BrokerSettings
 from serving.settings import CentreConfig, read_config
 
 log = logging.getLogger("serving.hub")
@@ -47,33 +48,36 @@ def run(config: CentreConfig) -> None:
     """Until SIGTERM or SIGINT."""
     if config.broker is None:
         raise ConfigError(f'{config.path}: the hub needs a broker: write [broker] and below it url = "mqtts://…"')
-    configure(config.log)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    clock, stop, notifier = SystemClock(), threading.Event(), Notifier()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     database = Database(config.database)
     try:
         if config.database.upgrade:
             upgrade(database)
         check(database)
-        hub = Hub(database, config.broker, config.hub, config.registry, clock)
-        retention = Retention(database, config.retention, clock)
-        hub.start()
-        retention.start()
-        ready = False
-        while not stop.wait(0.1):
-            if hub.ready != ready:
-                ready = hub.ready
-                log.info("hub %s is %s", config.hub.name, "ready" if ready else f"not ready: {hub.detail}")
-                if ready:
-                    notifier.ready()
-        notifier.stopping()
-        retention.stop()
-        hub.stop()
-        log.info("hub %s has stopped after %d messages", config.hub.name, hub.committed)
+        _serve(config, config.broker, database)
     finally:
         database.close()
+
+
+def _serve(config: CentreConfig, broker: BrokerSettings, database: Database) -> None:
+    configure(config.log)
+    clock, stop, notifier = SystemClock(), threading.Event(), Notifier()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    hub = Hub(database, broker, config.hub, config.registry, clock)
+    retention = Retention(database, config.retention, clock)
+    hub.start()
+    retention.start()
+    ready = False
+    while not stop.wait(0.1):
+        if hub.ready != ready:
+            ready = hub.ready
+            log.info("hub %s is %s", config.hub.name, "ready" if ready else f"not ready: {hub.detail}")
+            if ready:
+                notifier.ready()
+    notifier.stopping()
+    retention.stop()
+    hub.stop()
+    log.info("hub %s has stopped after %d messages", config.hub.name, hub.committed)
 
 
 if __name__ == "__main__":
