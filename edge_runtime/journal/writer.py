@@ -83,7 +83,7 @@ class Writer:
             ledger.discard()
             raise
         self._to_trim = not trimmed
-        self._to_prune = to_prune or ledger.moved(checkpoint.POSITION)
+        self._to_prune = to_prune or ledger.moved(checkpoint.TIME)
         self.spool.deleted(deleted)
         return ledger.settle()
 
