@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import BindParameter, Connection, bindparam, delete, select
 
 from edge_runtime.arrays import F32, Array
 from edge_runtime.contract.rows import Keys, Observations, Prognoses
@@ -25,12 +26,25 @@ from serving.database.tables import (
 )
 from serving.errors import RequestError
 from serving.hub.names import Layout, Names
+from serving.models.served import Served
 from serving.predict.answers import numbers_of
 from serving.predict.ask import Ask
 from serving.predict.run import Ran
 from serving.registry.settings import RegistrySettings
 from serving.twins.stored import Machine, Remembered, read_remembered
 
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+_OWNERS = (
+    select(assets.c.id, assets.c.gateway, assets.c.term)
+    .where(assets.c.id.in_(_IDS))
+    .order_by(assets.c.id)
+    .with_for_update(key_share=True)
+)
+_TWINS = (
+    select(twins.c.asset, twins.c.term, twins.c.number, models.c.model_id)
+    .join(models, twins.c.model == models.c.id)
+    .where(twins.c.asset.in_(_IDS))
+)
 _HOUR = 3_600_000_000_000
 _NEWER = "(excluded.term, excluded.number) > (latest.term, latest.number)"
 
@@ -48,6 +62,21 @@ class Outcome:
     request: str
 
 
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """What is kept of the outcomes of one bundle, in columns: of observations and of prognoses, each with its layout.
+
+    `common`: columns of both; `last`: rows that are the newest of their machines.
+    """
+
+    served: Served
+    outcomes: Sequence[Outcome]
+    common: dict[str, list[int]]
+    layouts: tuple[Layout, Layout]
+    columns: tuple[Mapping[str, Sequence[Any]], Mapping[str, Sequence[Any]]]
+    last: list[int]
+
+
 class Recorder:
     """Belongs to one thread: that of the lane."""
 
@@ -60,7 +89,7 @@ class Recorder:
 
     def commit(self, outcomes: Sequence[Outcome], at: int) -> list[bytes | BaseException]:
         """The answer to each once it is on disk; or that somebody else was faster, and nothing of it was kept."""
-        self._learn(outcomes, at)
+        batches = self._prepare(outcomes, at)
         told: list[bytes | BaseException] = [outcome.answer for outcome in outcomes]
         with self._database.write() as connection:
             now = _lock(connection, sorted({machine.id for each in outcomes for machine in each.machines}))
@@ -76,20 +105,24 @@ class Recorder:
                     kept.append(outcome)
                 except RequestError as error:
                     told[place] = error
-            self._write(connection, kept, at)
+            if len(kept) < len(outcomes):
+                batches = self._prepare_again(kept, at)
+            self._write(connection, batches, kept, at)
             self._sweep(connection, at)
         return told
 
-    def _learn(self, outcomes: Sequence[Outcome], at: int) -> None:
-        """Small ids, in a transaction of their own where any is new."""
-        served = {id(each.ask.served): each.ask.served for each in outcomes}.values()
-        layouts = []
-        for each in served:
-            one = next(outcome for outcome in outcomes if outcome.ask.served is each)
-            kind = each.contract.asset_class
-            layouts.append(Layout("observation", kind, {"channels": list(each.channels)}))
-            layouts.append(Layout("prognosis", kind, rows.layout_of(_prognoses([one], kind))))
-        self._names.learn(self._database, at, {}, [each.model_id for each in served], layouts, [])
+    def _prepare(self, outcomes: Sequence[Outcome], at: int) -> list[_Batch]:
+        """The rows of each bundle; small ids that are new are learnt in a transaction of their own."""
+        together: dict[int, list[Outcome]] = {}
+        for outcome in outcomes:
+            together.setdefault(id(outcome.ask.served), []).append(outcome)
+        batches = [_batch(own, at) for own in together.values()]
+        served = [batch.served for batch in batches]
+        layouts = [layout for batch in batches for layout in batch.layouts]
+        if any(each.model_id not in self._names.models for each in served) or any(
+            layout.key not in self._names.layouts for layout in layouts
+        ):
+            self._names.learn(self._database, at, {}, [each.model_id for each in served], layouts, [])
         new = [each for each in served if self._names.models[each.model_id] not in self._contracts]
         if new:
             ids = [self._names.models[each.model_id] for each in new]
@@ -97,6 +130,7 @@ class Recorder:
             with self._database.write() as connection:
                 bulk.insert(connection, contracts, {"model": ids, "body": bodies})
             self._contracts.update(ids)
+        return batches
 
     def _compare(self, outcome: Outcome, now: dict[int, tuple[int | None, int, tuple[int, int, str] | None]]) -> None:
         for machine in outcome.machines:
@@ -115,12 +149,16 @@ class Recorder:
                     "asset",
                 )
 
-    def _write(self, connection: Connection, kept: Sequence[Outcome], at: int) -> None:
+    def _prepare_again(self, kept: Sequence[Outcome], at: int) -> list[_Batch]:
+        """Without those that have lost. Their ids are known."""
         together: dict[int, list[Outcome]] = {}
         for outcome in kept:
             together.setdefault(id(outcome.ask.served), []).append(outcome)
-        for own in together.values():
-            self._write_rows(connection, own, at)
+        return [_batch(own, at) for own in together.values()]
+
+    def _write(self, connection: Connection, batches: Sequence[_Batch], kept: Sequence[Outcome], at: int) -> None:
+        for batch in batches:
+            self._write_rows(connection, batch, at)
         keyed = [outcome for outcome in kept if outcome.key is not None]
         if keyed:
             columns: dict[str, Sequence[object]] = {
@@ -133,33 +171,27 @@ class Recorder:
             }
             bulk.insert(connection, idempotency, columns)
 
-    def _write_rows(self, connection: Connection, own: Sequence[Outcome], at: int) -> None:
+    def _write_rows(self, connection: Connection, batch: _Batch, at: int) -> None:
         """Of outcomes of one bundle."""
-        served = own[0].ask.served
-        kind, model = served.contract.asset_class, self._names.models[served.model_id]
-        seen, said = _observations(own, kind, tuple(served.channels), at), _prognoses(own, kind)
-        ids = [machine.id for each in own for machine in each.machines]
-        asset = [ids[place] for place in seen.keys.asset.tolist()]
-        common = {"asset": asset, "t": seen.keys.t.tolist(), "term": seen.keys.term.tolist()}
-        common |= {"number": seen.keys.number.tolist(), "t_rx": seen.t_rx.tolist(), "model": [model] * len(asset)}
-        for table, body, columns in (
-            (observations, seen, rows.observation_columns(seen)),
-            (prognoses, said, rows.prognosis_columns(said)),
-        ):
-            layout = self._names.layouts[Layout(body.kind, kind, rows.layout_of(body)).key]
-            whole = {**common, "layout": [layout] * len(asset), **columns}
+        own, model = batch.outcomes, self._names.models[batch.served.model_id]
+        common = batch.common | {"model": [model] * len(batch.common["asset"])}
+        for table, layout, columns in zip((observations, prognoses), batch.layouts, batch.columns, strict=True):
+            whole = {**common, "layout": [self._names.layouts[layout.key]] * len(common["asset"]), **columns}
             bulk.insert(connection, table, whole)
-            if table is prognoses:
-                last = np.flatnonzero(np.diff(seen.keys.asset, append=-1)).tolist()
-                newest = {name: [values[at] for at in last] for name, values in whole.items()}
-                bulk.upsert(connection, latest, newest | {"at": [at] * len(last)}, _NEWER)
+        newest = {name: [values[place] for place in batch.last] for name, values in whole.items()}
+        bulk.upsert(connection, latest, newest | {"at": [at] * len(batch.last)}, _NEWER)
         self._write_features(connection, own)
-        states = [np.ascontiguousarray(row, "<f4").tobytes() for each in own for row in each.ran.after.state]
-        terms = [machine.term for each in own for machine in each.machines]
-        after = {name: [int(v) for each in own for v in getattr(each.ran.after, name)] for name in ("number", "time")}
-        columns = {"asset": ids, "term": terms, "number": after["number"], "t": after["time"]}
-        columns |= {"model": [model] * len(ids), "state": states, "at": [at] * len(ids)}
-        bulk.upsert(connection, twins, columns, "true")
+        machines = [machine for each in own for machine in each.machines]
+        changed = {
+            "asset": [machine.id for machine in machines],
+            "term": [machine.term for machine in machines],
+            "number": [number for each in own for number in each.ran.after.number.tolist()],
+            "t": [time for each in own for time in each.ran.after.time.tolist()],
+            "model": [model] * len(machines),
+            "state": [row.tobytes() for each in own for row in np.ascontiguousarray(each.ran.after.state, "<f4")],
+            "at": [at] * len(machines),
+        }
+        bulk.upsert(connection, twins, changed, "true")
 
     def _write_features(self, connection: Connection, own: Sequence[Outcome]) -> None:
         for each in own:
@@ -182,19 +214,32 @@ class Recorder:
             self._swept = at
 
 
+def _batch(own: Sequence[Outcome], at: int) -> _Batch:
+    served = own[0].ask.served
+    kind, keys = served.contract.asset_class, _keys(own)
+    seen, said = _observations(own, kind, keys, tuple(served.channels), at), _prognoses(own, kind, keys)
+    ids = [machine.id for each in own for machine in each.machines]
+    common = {
+        "asset": [ids[place] for place in keys.asset.tolist()],
+        "t": keys.t.tolist(),
+        "term": keys.term.tolist(),
+        "number": keys.number.tolist(),
+        "t_rx": seen.t_rx.tolist(),
+    }
+    columns = ({"body": rows.observation_columns(seen)["body"]}, rows.prognosis_columns(said))
+    layouts = tuple(Layout(body.kind, kind, rows.layout_of(body)) for body in (seen, said))
+    last = np.flatnonzero(np.diff(keys.asset, append=-1)).tolist()
+    return _Batch(served, own, common, (layouts[0], layouts[1]), columns, last)
+
+
 def _lock(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[int | None, int, tuple[int, int, str] | None]]:
     """Owner and term of machines, and (term, number, model) of their twins, as nobody else can change them now.
 
     Two statements: PostgreSQL reads what it has waited for anew, but not what is joined to it.
     """
-    which = assets.c.id == ids[0] if len(ids) == 1 else assets.c.id.in_(ids)
-    locked = select(assets.c.id, assets.c.gateway, assets.c.term).where(which).order_by(assets.c.id)
-    owners = connection.execute(locked.with_for_update(key_share=True)).all()
-    which = twins.c.asset == ids[0] if len(ids) == 1 else twins.c.asset.in_(ids)
-    joined = select(twins.c.asset, twins.c.term, twins.c.number, models.c.model_id).join(
-        models, twins.c.model == models.c.id
-    )
-    found = {asset: (term, number, model) for asset, term, number, model in connection.execute(joined.where(which))}
+    given = {"ids": list(ids)}
+    owners = connection.execute(_OWNERS, given).all()
+    found = {asset: (term, number, model) for asset, term, number, model in connection.execute(_TWINS, given)}
     return {asset: (gateway, term, found.get(asset)) for asset, gateway, term in owners}
 
 
@@ -231,19 +276,18 @@ def _keys(own: Sequence[Outcome]) -> Keys:
     )
 
 
-def _observations(own: Sequence[Outcome], kind: str, channels: tuple[str, ...], at: int) -> Observations:
+def _observations(own: Sequence[Outcome], kind: str, keys: Keys, channels: tuple[str, ...], at: int) -> Observations:
     series = [series for each in own for series in each.ask.series]
 
     def joined(name: str) -> F32:
         return np.concatenate([getattr(each, name) for each in series])
 
-    keys = _keys(own)
     return Observations(
         kind, keys, channels, np.full(len(keys), at, np.int64), joined("readings"), joined("event"), joined("age")
     )
 
 
-def _prognoses(own: Sequence[Outcome], kind: str) -> Prognoses:
+def _prognoses(own: Sequence[Outcome], kind: str, keys: Keys) -> Prognoses:
     outputs = [outputs for each in own for outputs in each.ran.outputs]
     joined: dict[str, Array] = {name: np.concatenate([each[name] for each in outputs]) for name in outputs[0]}
-    return Prognoses(kind, _keys(own), joined)
+    return Prognoses(kind, keys, joined)

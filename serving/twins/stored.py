@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, bindparam, select
 
 from edge_runtime.arrays import F32
 from serving.database.tables import asset_settings, assets, gateways, idempotency, models, nodes, twins
@@ -46,11 +47,8 @@ class Remembered:
     answer: bytes
 
 
-def read_machines(connection: Connection, names: Iterable[str], *, with_plants: bool) -> dict[str, Machine]:
-    """By name; those that are not known are left out. `plants` is empty unless asked for."""
-    # One of them is worth a bound name: SQLAlchemy writes the statement anew for each length of a list.
-    wanted = sorted(set(names))
-    which = assets.c.name == wanted[0] if len(wanted) == 1 else assets.c.name.in_(wanted)
+def _machines() -> Select[Any]:
+    newest = select(asset_settings.c["values"]).where(asset_settings.c.asset == assets.c.id)
     columns = (
         assets.c.id,
         assets.c.name,
@@ -59,6 +57,7 @@ def read_machines(connection: Connection, names: Iterable[str], *, with_plants: 
         gateways.c.site,
         assets.c.term,
         assets.c.tier,
+        newest.order_by(asset_settings.c.version.desc()).limit(1).scalar_subquery(),
         twins.c.term,
         twins.c.number,
         twins.c.t,
@@ -70,15 +69,22 @@ def read_machines(connection: Connection, names: Iterable[str], *, with_plants: 
         .outerjoin(twins, twins.c.asset == assets.c.id)
         .outerjoin(models, twins.c.model == models.c.id)
     )
-    rows = connection.execute(select(*columns).select_from(joined).where(which)).all()
-    ids = [row[0] for row in rows]
-    settings = _settings(connection, ids)
-    plants = _plants(connection, ids) if with_plants else {}
+    return select(*columns).select_from(joined).where(assets.c.name.in_(bindparam("names", expanding=True)))
+
+
+# Made once: making it takes as long as running it.
+_MACHINES = _machines()
+
+
+def read_machines(connection: Connection, names: Iterable[str], *, with_plants: bool) -> dict[str, Machine]:
+    """By name; those that are not known are left out. `plants` is empty unless asked for."""
+    rows = connection.execute(_MACHINES, {"names": sorted(set(names))}).all()
+    plants = _plants(connection, [row[0] for row in rows]) if with_plants else {}
     found = {}
-    for asset, name, kind, gateway, site, term, tier, *twin in rows:
+    for asset, name, kind, gateway, site, term, tier, settings, *twin in rows:
         kept = None if twin[0] is None else Twin(twin[0], twin[1], twin[2], twin[3], np.frombuffer(twin[4], "<f4"))
         inside = plants.get(asset, {site} if site and with_plants else set())
-        found[name] = Machine(asset, name, kind, gateway, term, tier, kept, settings.get(asset, {}), frozenset(inside))
+        found[name] = Machine(asset, name, kind, gateway, term, tier, kept, settings or {}, frozenset(inside))
     return found
 
 
@@ -92,17 +98,6 @@ def read_remembered(connection: Connection, keys: Sequence[tuple[str, str]]) -> 
         if row is not None:
             found[caller, key] = Remembered(*row)
     return found
-
-
-def _settings(connection: Connection, ids: Sequence[int]) -> dict[int, dict[str, float]]:
-    """The newest of each machine that has any."""
-    table = asset_settings.c
-    which = table.asset == ids[0] if len(ids) == 1 else table.asset.in_(ids)
-    newest = select(table.asset, func.max(table.version).label("version")).where(which).group_by(table.asset).subquery()
-    query = select(table.asset, table["values"]).join(
-        newest, (table.asset == newest.c.asset) & (table.version == newest.c.version)
-    )
-    return {row[0]: row[1] for row in connection.execute(query)} if ids else {}
 
 
 def _plants(connection: Connection, ids: Sequence[int]) -> dict[int, set[str]]:

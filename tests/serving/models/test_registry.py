@@ -51,7 +51,7 @@ def test_an_alias_moves_and_the_shelf_follows(mlflow, tmp_path):
     assert champion.facts["mlflow_run"] == run
     challenger = kept.shelf.find("tiny", "challenger")
     assert (challenger.version, challenger.contract.title) == (str(second), "another")
-    with pytest.raises(RequestError, match="has no version .9. here"):
+    with pytest.raises(RequestError, match=r"has no version .9. here"):
         kept.shelf.find("tiny", "9")
     client.set_registered_model_alias("tiny", "champion", second)
     assert kept.refresh() == [f"fleet 'tiny': {second}, before {first}"]
