@@ -137,8 +137,7 @@ class Committer:
 
     def _written(self, committed: Committed) -> None:
         """It stands in the log. What only tidied up becomes durable with whatever comes next."""
-        if committed.works:
-            self._ticket += 1
+        self._ticket += 1
         self._unsettled.append((self._ticket, committed))
         if committed.works:
             self._syncer.written(self._ticket, any(work.urgent for work in committed.works))

@@ -112,7 +112,9 @@ def test_two_gateways_on_one_folder(path):
     with pytest.raises(JournalError, match=r"in use by another gateway \(process \d+\).*data folder of its own"):
         make(path).open()
     journal.close()
-    make(path).open()
+    again = make(path)
+    again.open()
+    again.close()
 
 
 def test_it_is_closed(journal):
