@@ -225,9 +225,9 @@ class Rig:
         writer = self.journal._writer
         commit = writer.commit
 
-        def die(works):
+        def die(*arguments):
             if committed:
-                commit(works)
+                commit(*arguments)
             raise _KilledError
 
         writer.commit = die
