@@ -20,6 +20,8 @@ from edge_runtime.gateway.occurrences import Change, Occurrences
 from edge_runtime.intake import Intake
 from edge_runtime.manifest import Contract
 
+_FOREVER = 2**63 - 1
+
 
 @dataclass(frozen=True, eq=False)
 class Advanced:
@@ -89,6 +91,8 @@ class Twins:
             self.intake = Intake(self.bundle.contract, self.machines.assets, self._clock, self._max_ahead, settle=0)
             self.intake.restore(old.intake.state())
             self.intake.counts.update(old.intake.counts)
+            for arrival in old.intake.snapshots.expire(_FOREVER):  # they are not acknowledged yet
+                self.intake.add_waveform(arrival)
         self.occurrences = old.occurrences
         self.warming_up, self.unfamiliar, self.heard = old.warming_up, old.unfamiliar, old.heard
         self.counts = old.counts

@@ -224,6 +224,8 @@ def test_new_channels_and_windows_take_over_what_they_share(tmp_path):
         clock.turn(60)
         plant.step()
     number = plant.fleet().number[0]
+    plant.source.send_waveform("a", "shake", start + 2 * 60 * SECOND + 2, [[0, 5, 0, 0]])
+    plant.step()
     tiny_bundle(folder, time=seconds, channels=channels[::-1], state=state_with(elapsed="new"))
 
     def make(name):
@@ -241,7 +243,9 @@ def test_new_channels_and_windows_take_over_what_they_share(tmp_path):
     plant.engine.stop()
     thread.join()
     plant.close()
-    readings = {n: np.frombuffer(row[1][0], np.float32).tolist() for n, row in plant.hub.of("observation", "a").items()}
+    observations = plant.hub.of("observation", "a")
+    assert np.frombuffer(observations[3][2]["shake"], np.float32) == [5], "and so does a waveform"
+    readings = {n: np.frombuffer(row[1][0], np.float32).tolist() for n, row in observations.items()}
     assert readings[1] == [1.0, 100.0]
     assert readings[3] in ([3.0, 100.0], [100.0, 3.0]), "its window was open when the bundle changed"
     assert readings[4] == [300.0, 7.0]
