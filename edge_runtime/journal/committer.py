@@ -42,6 +42,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 5.0  # seconds between tries while the disk t
 ROOM = 2 << 20  # bytes free inside the database, on a full disk
 RESERVE = 2 * LOG_KEPT  # the log, of at most `wal.LARGEST` and one group, can be copied back into it
 GROUP = 4 << 20  # bytes of Works in one transaction
+STALLED = 10.0  # seconds without an answer that are worth telling
 STEP = 1 << 20  # bytes that one step of making room writes, at most
 
 
@@ -53,11 +54,12 @@ class Committer:
         self._path, self._log = path, path.with_name(path.name + "-wal")
         self.wear = Wear(clock)
         self._reserve = Reserve(path, RESERVE)
-        self._syncer = Syncer(self._log, self._durable, self._sync_failed, waiting.hold)
+        self._syncer = Syncer(self._log, clock, self._durable, self._sync_failed, waiting.hold)
         self._keeper = WalKeeper(path, waiting.hold, self._copying_failed, self.wear)
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._unsettled: deque[tuple[int, Committed]] = deque()
         self._ticket = 0
+        self._started = False
         self._pause = FIRST_PAUSE
         self._next_try = 0  # monotonic: when to look for the reserve again
         self._log_stuck = self._doubtful = False
@@ -68,12 +70,22 @@ class Committer:
         self.problem: str | None = None
         self.fatal: str | None = None
 
+    def trouble(self) -> str | None:
+        """What is wrong with the disk, if anything."""
+        stalled = self._syncer.stalled()
+        if self.fatal or self.problem:
+            return self.fatal or self.problem
+        if stalled > STALLED:
+            return f"the disk has confirmed nothing for {stalled:.0f} s"
+        return "the disk is full: history and messages are deleted to make room" if self.disk_full else None
+
     @property
     def disk_full(self) -> bool:
-        return not self._reserve.held
+        return self._started and not self._reserve.held
 
     def start(self, on_commit: Callable[[list[Spooled]], None]) -> None:
         self._on_commit = on_commit
+        self._started = True
         if not self._reserve.take():
             logger.warning("the disk is full: %d MiB to fall back on could not be had", RESERVE >> 20)
         try:

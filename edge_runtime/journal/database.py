@@ -85,7 +85,12 @@ def connect_copier(path: Path) -> sqlite3.Connection:
 def connect_reader(path: Path) -> sqlite3.Connection:
     """For one thread that only reads."""
     connection = _connect(path)
-    connection.execute("PRAGMA query_only=1")
+    try:
+        connection.execute("PRAGMA query_only=1")
+        connection.execute("PRAGMA cache_size=-512")  # what is read is read once
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

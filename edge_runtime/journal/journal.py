@@ -162,11 +162,9 @@ class Journal:
         with self._readers.reading() as reader:
             pages = reader.execute("PRAGMA page_count").fetchone()[0]
         shed = self._waiting.shed()
-        disk_full = self._started and committer.disk_full
-        dropping = "the disk is full: history and messages are deleted to make room" if disk_full else None
         return JournalReport(
-            problem=committer.fatal or committer.problem or dropping,
-            disk_full=disk_full,
+            problem=committer.trouble(),
+            disk_full=committer.disk_full,
             commits=committer.counts["commits"],
             works=committer.done,
             refused=self._refused,

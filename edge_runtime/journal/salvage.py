@@ -27,7 +27,9 @@ _PAGE, _PAGE_BYTES = 64, 1 << 20
 
 def salvage(damaged: Path, connection: sqlite3.Connection, ledger: Ledger, spooler: Spool, now: int) -> int:
     """Copy into the empty database of `connection`; how many entries and messages were saved. Whatever it finds."""
-    old = connect_reader(damaged)
+    old = _attempt(lambda: connect_reader(damaged))
+    if old is None:
+        return 0
     try:
         numbers = _attempt(lambda: Ledger(old))
         saved = 0 if numbers is None else _copy_state(old, numbers, connection, ledger, now)

@@ -17,6 +17,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from edge_runtime.clock import Clock
+
 THREADS = 4
 
 
@@ -28,9 +30,15 @@ class Syncer:
     """
 
     def __init__(
-        self, log: Path, durable: Callable[[int], None], failed: Callable[[OSError], None], hold: Callable[[bool], None]
+        self,
+        log: Path,
+        clock: Clock,
+        durable: Callable[[int], None],
+        failed: Callable[[OSError], None],
+        hold: Callable[[bool], None],
     ) -> None:
-        self._log, self._durable, self._failed, self._hold = log, durable, failed, hold
+        self._log, self._clock, self._durable, self._failed, self._hold = log, clock, durable, failed, hold
+        self._moved = 0  # monotonic: when a sync ended, or began while none ran
         self._changed = threading.Condition()
         self._delivery = threading.Lock()
         self._written = self._begun = self._ended = self._delivered = 0  # tickets
@@ -58,6 +66,11 @@ class Syncer:
             self.broken = False
             self._begun = self._ended = self._written
         self._deliver()
+
+    def stalled(self) -> float:
+        """Seconds that the disk has confirmed nothing, though it was asked to."""
+        with self._changed:
+            return (self._clock.monotonic() - self._moved) / 1e9 if self._running else 0.0
 
     def close(self) -> None:
         """Sync what is left, and end."""
@@ -90,6 +103,7 @@ class Syncer:
             self._begun, self._urgent = self._written, False
             self._running += 1
             if self._running == 1:
+                self._moved = self._clock.monotonic()
                 self._hold(True)
             return self._begun
 
@@ -101,6 +115,7 @@ class Syncer:
             failure = error
         with self._changed:
             self._running -= 1
+            self._moved = self._clock.monotonic()
             if failure is not None:
                 self.broken = True
             elif not self.broken:

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from edge_runtime.journal.sync import THREADS, Syncer
+from tests.edge_runtime.journal.tools import FakeClock
 
 FOREVER = 20
 
@@ -24,8 +25,8 @@ class Bench:
     def __init__(self, log):
         log.touch()
         self.running, self.durable, self.failures, self.holds = [], [], [], []
-        self.lock = threading.Lock()
-        self.syncer = Syncer(log, self.durable.append, self.failures.append, self.holds.append)
+        self.lock, self.clock = threading.Lock(), FakeClock()
+        self.syncer = Syncer(log, self.clock, self.durable.append, self.failures.append, self.holds.append)
 
     def fdatasync(self, _):
         end = threading.Event()
@@ -141,6 +142,25 @@ def test_after_a_failed_sync_nothing_is_durable_until_repaired(bench):
     bench.syncs(1)
     bench.end()
     until(lambda: bench.durable == [3, 4])
+
+
+def test_a_disk_that_does_not_answer_is_told_of(bench):
+    assert bench.syncer.stalled() == 0
+    bench.syncer.written(1, True)
+    bench.syncs(1)
+    bench.clock.now += 7 * 10**9
+    assert bench.syncer.stalled() == 7
+    bench.syncer.written(2, True)
+    bench.syncs(2)
+    assert bench.syncer.stalled() == 7
+    bench.end()
+    bench.syncs(1)
+    assert bench.syncer.stalled() == 0
+    bench.clock.now += 1 * 10**9
+    assert bench.syncer.stalled() == 1
+    bench.end()
+    bench.syncs(0)
+    assert bench.syncer.stalled() == 0
 
 
 def test_closing_syncs_what_is_left(bench):
