@@ -4,7 +4,8 @@ python -m benchmarks.bandwidth [--hours H] [--interval SECONDS ...] [--json FILE
 
 The machine is SIMULATED: eleven slow channels each second, one JSON message for all of them, and a vibration channel of
 three axes, 4,096 samples at 10 kHz, once an observation; 1 % of the time it has a damaged bearing. All else is real:
-the MQTT messages are decoded, assembled, advanced by a small ONNX twin that looks at the waveforms, journalled, and sent
+the MQTT messages are decoded, assembled, advanced by a small ONNX twin that looks at the waveforms, journalled,
+and sent
 over MQTT to a hub that commits and acknowledges them. Only the clock is turned, and waits whenever something is on its
 way.
 

@@ -47,6 +47,7 @@ from edge_runtime.upstream.link import Link
 
 JOURNAL, DEAD_LETTERS, COMMANDS = "journal.db", "dead-letters.db", "commands.db"
 LOOK_AT_BUNDLES = 10.0  # seconds
+LAST_COMMIT = 10.0  # seconds: when the disk takes nothing, what is not committed comes again; systemd waits for 30
 ENDS = {signal.SIGTERM, signal.SIGINT}
 
 log = logging.getLogger(__name__)
@@ -207,7 +208,7 @@ class Gateway:
             self.engine.stop()
             self._thread.join()
             if self.failure is None:
-                self.journal.flush()
+                self.journal.flush(LAST_COMMIT)
 
     def _unwind(self) -> None:
         while self._undo:
