@@ -92,16 +92,18 @@ class Spool:
                 rest = [(max(low, upto + 1), high) for low, high in self._acknowledged[lane]]
                 self._acknowledged[lane] = [pair for pair in rest if pair[0] <= pair[1]]
 
-    def trim(self, connection: sqlite3.Connection, most: int | None = None) -> bool:
+    def trim(
+        self, connection: sqlite3.Connection, most: int | None = None, lanes: Sequence[Lane] = tuple(reversed(Lane))
+    ) -> bool:
         """Drop until no more than `most` bytes (default: the limit) are left; False: one step was not enough.
 
-        A little more than needed, so that not every commit has to drop.
+        `lanes`: of which, in this order. A little more than needed, so that not every commit has to drop.
         """
         limit = self._settings.max_bytes if most is None else most
         if self.bytes() <= limit:
             return True
         excess = self.bytes() - limit + limit // 64
-        for lane in reversed(Lane):
+        for lane in lanes:
             table = name(lane)
             last, size, more = self._delete(connection, lane, 1, self._ledger[f"{table}.last"], excess, dropped=True)
             excess -= size

@@ -13,6 +13,7 @@ from edge_runtime.journal.database import PAGE
 from edge_runtime.journal.ledger import Ledger
 from edge_runtime.journal.settings import JournalSettings
 from edge_runtime.journal.spool import Spool, name
+from edge_runtime.journal.waiting import SHED
 from edge_runtime.journal.work import Work
 
 
@@ -97,9 +98,10 @@ class Writer:
             checkpoint.write(self.connection, self.ledger, checkpoints[-1], now)
 
     def make_room(self, size: int) -> Mapping[str, int] | None:
-        """On a full disk: delete history, then messages as the spool's policy has it, until `size` bytes are free.
+        """On a full disk: delete history and what the centre has, then drop raw data and backlog; `size` bytes free.
 
-        One step; None: enough is free, or nothing is left to delete.
+        Alarms and live data stay: rather nothing new is taken in. One step; None: enough is free, or nothing is left
+        to delete.
         """
         free = self.connection.execute("PRAGMA freelist_count").fetchone()[0] * PAGE
         before = self.ledger["entries.bytes"] + self.spool.bytes()
@@ -109,9 +111,9 @@ class Writer:
         def write() -> None:
             history = self.ledger["entries.bytes"]
             store.forget(self.connection, self.ledger)
-            if self.ledger["entries.bytes"] == history:
-                self.spool.trim(self.connection, max(0, self.spool.bytes() - (size - free)))
+            if self.ledger["entries.bytes"] == history and not self.spool.to_delete():
+                self.spool.trim(self.connection, max(0, self.spool.bytes() - (size - free)), SHED)
 
-        changed = self._transaction(write, self._clock.utc(), tidy=False)
+        changed = self._transaction(write, self._clock.utc(), tidy=True)
         after = self.ledger["entries.bytes"] + self.spool.bytes()
         return changed if after < before else None

@@ -6,6 +6,7 @@ import numpy as np
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.contract.event import Event
+from edge_runtime.contract.message import Lane
 from edge_runtime.gateway.config import read_config
 from edge_runtime.gateway.gateway import Gateway
 from edge_runtime.sources.backoff import Backoff
@@ -93,11 +94,13 @@ class Plant:
 
     def send(self, at):
         """One observation of each machine at `at`."""
-        number = len(self.sent)
         self.sent.append(at)
-        for machine, (asset, values) in enumerate(zip(self.assets, self.values(number), strict=True)):
-            self.line.append(Arrival(asset, at, values, self, (number, machine)))
+        self.line += self._round(len(self.sent) - 1)
         self.push()
+
+    def _round(self, number):
+        values = enumerate(zip(self.assets, self.values(number), strict=True))
+        return [Arrival(asset, self.sent[number], said, self, (number, i)) for i, (asset, said) in values]
 
     def push(self):
         """Hand in as much of the line as there is room for."""
@@ -108,6 +111,15 @@ class Plant:
                 del self.line[:i]
                 return
         self.line.clear()
+
+    def come_again(self):
+        """A new session: what was not acknowledged is the first in the line, in order."""
+        numbers = {receipt[0] for receipt in self.waiting} | {arrival.receipt[0] for arrival in self.line}
+        open_ones = self.waiting | {arrival.receipt for arrival in self.line}
+        self.line = [
+            arrival for number in sorted(numbers) for arrival in self._round(number) if arrival.receipt in open_ones
+        ]
+        self.waiting.clear()
 
     def values(self, number):
         """Of each machine in round `number`; a life of all of them begins every `life` rounds."""
@@ -146,9 +158,16 @@ def wait_for(gateway, observations):
     assert gateway.failure is None
 
 
-def rows_at(hub, kind):
-    """How many of a kind the hub has."""
-    return hub.query("SELECT count(*) FROM rows WHERE kind = ?", kind)[0][0]
+def settle(gateway):
+    """Until the centre has acknowledged all that follows from what has been advanced."""
+    streams = gateway.engine.streams["tiny"]
+
+    def is_done():
+        time.sleep(0.02)
+        waiting = streams.deadline(Lane.LIVE) is not None
+        return not waiting and not any(count for count, *_ in gateway.journal.backlog().values())
+
+    until(is_done, 60, "the spool running empty")
 
 
 def expected(folder, plant):

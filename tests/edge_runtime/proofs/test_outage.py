@@ -16,7 +16,7 @@ from tests.edge_runtime.proofs.plant import (
     PlantClock,
     assert_complete,
     make_gateway,
-    rows_at,
+    settle,
     start_gateway,
     wait_for,
 )
@@ -27,8 +27,8 @@ DAY = 86_400
 MIB = 1 << 20
 WINDOW = 16  # messages of a lane that may be without an answer of the centre
 LINK = f"window = {WINDOW}\nblock_every = 0.2"
-# Seconds between the observations of a machine: those of a pump, and a week of what comes each minute.
-SHORT_AND_FULL = [1200, pytest.param(60, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
+# Seconds between the observations of a machine.
+SHORT_AND_FULL = [3600, pytest.param(60, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
 
 
 class Committed:
@@ -66,17 +66,20 @@ def a_week_alone(gateway, plant, clock, interval):
     return days
 
 
-def the_return(gateway, plant, clock, hub):
+def the_return(gateway, plant, clock):
     """Live observations go on, ten a second of each machine, until the backlog is gone."""
     backlog = gateway.journal.backlog()
-    assert backlog[Lane.BACKFILL][0] > 500
+    assert backlog[Lane.BACKFILL][0] > 300
     while gateway.journal.backlog()[Lane.BACKFILL][0]:
         plant.send(clock.utc())
         time.sleep(0.1)
     until(lambda: gateway.link.healthy)
     plant.send(clock.utc())
-    until(lambda: rows_at(hub, "prognosis") == MACHINES * len(plant.sent), 60, "the last prognosis at the centre")
-    until(lambda: rows_at(hub, "alarm") and not any(count for count, *_ in gateway.journal.backlog().values()))
+    wait_for(gateway, MACHINES * len(plant.sent))
+    settle(gateway)
+    clock.turn(10 * SECOND)  # what is mended is told of when it has stayed so
+    until(lambda: not gateway.watch.conditions.active)
+    settle(gateway)
 
 
 def assert_live_first(arrived, committed):
@@ -96,7 +99,7 @@ def assert_live_first(arrived, committed):
 
 @pytest.mark.parametrize("interval", SHORT_AND_FULL)
 def test_a_week_without_the_centre(interval, tmp_path, iotcore):  # noqa: F811
-    clock, plant = PlantClock(), Plant([f"m-{i}" for i in range(MACHINES)], life=DAYS * DAY // interval // 5)
+    clock, plant = PlantClock(), Plant([f"m-{i}" for i in range(MACHINES)], life=DAYS * DAY // interval // 3)
     with Hub(iotcore.url, tmp_path / "hub") as hub, Relay(iotcore.port) as network:
         gateway = make_gateway(tmp_path, plant, clock, centre=network.url, link=LINK, interval=interval)
         start_gateway(gateway)
@@ -105,7 +108,7 @@ def test_a_week_without_the_centre(interval, tmp_path, iotcore):  # noqa: F811
             days = a_week_alone(gateway, plant, clock, interval)
             clock.run()
             network.up()
-            the_return(gateway, plant, clock, hub)
+            the_return(gateway, plant, clock)
             after = resident()
             print(f"afterwards {after:.0f} MiB resident")
             assert not gateway.link.dead_letters
