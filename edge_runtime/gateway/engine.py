@@ -65,10 +65,14 @@ class Looks(Protocol):
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """Durations in seconds. `gather`: from one round to the next, at least, while little comes in."""
+    """Durations in seconds. `gather`: from one round to the next, at least, while little comes in.
+
+    A checkpoint is written every `checkpoint_every`, and sooner when a restart would have to compute for `replay`.
+    """
 
     gather: float = 0.003
     checkpoint_every: float = 60.0
+    replay: float = 1.5
     state_every: float = 3600.0
     watch_every: float = 1.0
 
@@ -107,6 +111,7 @@ class Engine:
         self._handing_over = threading.Lock()
         self._stopping = False
         self._written = -1  # position of the newest checkpoint
+        self._written_busy = 0.0  # `busy` at that time
         self._checkpoint_due = self._watch_due = 0
         self._states_due = clock.monotonic() + int(settings.state_every * SECOND)
 
@@ -281,7 +286,8 @@ class Engine:
         if now >= self._states_due:
             self._states_due = now + int(self.settings.state_every * SECOND)
             self.send_states(work)
-        if now >= self._checkpoint_due and self.position > self._written:
+        due = now >= self._checkpoint_due or self.busy - self._written_busy >= self.settings.replay
+        if due and self.position > self._written:
             self.checkpoint(work)
         elif any(streams.due(now, lane) for streams in self.streams.values()):
             self.flush(work)
@@ -310,7 +316,7 @@ class Engine:
         if self.watch is not None:
             parts["watch"] = json.dumps(self.watch.state()).encode()
         work.checkpoint = Checkpoint(self.position, parts)
-        self._written = self.position
+        self._written, self._written_busy = self.position, self.busy
         self._checkpoint_due = self.clock.monotonic() + int(self.settings.checkpoint_every * SECOND)
 
     # ------------------------------------------------------------------ another bundle

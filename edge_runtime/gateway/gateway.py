@@ -120,7 +120,10 @@ class Gateway:
             self.journal,
             self.clock,
             EngineSettings(
-                settings.gather, self.config.journal.checkpoint_every, state_every=self.config.link.state_every
+                settings.gather,
+                self.config.journal.checkpoint_every,
+                self.config.journal.replay,
+                self.config.link.state_every,
             ),
             healthy=lambda: self.link.healthy,
             clock_synced=self.synced,

@@ -16,14 +16,16 @@ class JournalSettings:
     """A commit wears the flash out, and until it is done nothing is acknowledged: these weigh one against the other.
 
     An urgent Work (an alarm) is committed at once, others when `commit_messages` receipts wait or after `commit_after`
-    seconds. States are checkpointed every `checkpoint_every` seconds. Observations before the checkpoint are kept
-    up to `history_bytes` and `history_days`, to warm up a new bundle. `waiting_bytes` bounds what waits in memory when
-    the disk is slow or full.
+    seconds. States are checkpointed every `checkpoint_every` seconds, and sooner when the models have computed for
+    `replay` seconds since, for a restart computes that once more. Observations before the checkpoint are kept up to
+    `history_bytes` and `history_days`, to warm up a new bundle. `waiting_bytes` bounds what waits in memory when the
+    disk is slow or full.
     """
 
     commit_after: Annotated[float, Between(0, 60)] = 1.0
     commit_messages: Annotated[int, Between(1, 10_000)] = 16
     checkpoint_every: Annotated[float, Between(1, 86400)] = 60.0
+    replay: Annotated[float, Between(0.1, 86400)] = 1.5
     history_bytes: Annotated[int, Between(0, 1024 * GIB)] = 256 * MIB
     history_days: Annotated[float, Between(0, 3650)] = 7.0
     waiting_bytes: Annotated[int, Between(MIB, GIB)] = 32 * MIB

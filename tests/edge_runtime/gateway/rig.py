@@ -163,6 +163,7 @@ class Rig:
         hub=None,
         *,
         checkpoint_every=300.0,
+        replay=1e9,
         history_bytes=1 << 28,
         raw="anomalies",
         **options,
@@ -176,7 +177,7 @@ class Rig:
         recovered = self.journal.open()
         kinds = {name: twins_of(path, assets, clock) for name, (path, assets) in bundles.items()}
         streams = {name: self.streams(name, twins) for name, twins in kinds.items()}
-        settings = EngineSettings(gather=0, checkpoint_every=checkpoint_every)
+        settings = EngineSettings(gather=0, checkpoint_every=checkpoint_every, replay=replay)
         self.engine = Engine(kinds, streams, self.inbox, self.journal, clock, settings, **options)
         self.resumed = resume(self.engine, recovered)
         self.journal.start(self.hub.take)

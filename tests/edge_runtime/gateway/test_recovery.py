@@ -166,6 +166,21 @@ def test_entries_of_a_class_that_is_gone_are_passed_over(tmp_path, bundle):
     again.close()
 
 
+@pytest.mark.parametrize("replay", [1e9, 0.0])
+def test_a_checkpoint_comes_sooner_when_much_would_have_to_be_computed_again(replay, tmp_path, bundle):
+    clock = TurnedClock()
+    plant = Rig(tmp_path / "data", {"tiny": (bundle, ("a",))}, clock, checkpoint_every=1e6, replay=replay)
+    for _ in range(21):
+        plant.source.send("a", clock.utc(), {"flow": 1.0, "speed": 2.0})
+        plant.engine.step()
+        clock.turn(MINUTE / SECOND)
+    plant.kill(committed=True)
+    again = Rig(tmp_path / "data", {"tiny": (bundle, ("a",))}, clock, plant.source, plant.hub)
+    assert (again.resumed.observations > 15) == (replay > 0)
+    assert (again.resumed.observations < 2) == (replay == 0)
+    again.close()
+
+
 def test_states_are_those_of_one_run_to_the_bit(tmp_path, bundle):
     """The same batches once more, in a new process' memory: not only close."""
     clock, random = TurnedClock(), np.random.default_rng(4)
