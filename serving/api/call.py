@@ -15,12 +15,13 @@ JSON = "application/json"
 
 @dataclass(frozen=True)
 class Call:
-    """`params`: parts of the path; `headers` by lower-case name; `body` unpacked, within the limits."""
+    """`params`: parts of the path; `headers` by lower-case name; `body` unpacked and within limits; `query` as sent."""
 
     caller: Caller
     params: Mapping[str, str]
     headers: Mapping[str, str]
     body: bytes
+    query: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Route:
 
     `roles`: any one of them will do; None: open to all. `form` and `answer`: the forms of body and answer. `codes`:
     which refusals there can be, besides those that any request may meet. `sends`: description by name of headers read.
+    `query`: the form of what stands behind the "?"; see `serving.api.query`.
     """
 
     method: str
@@ -53,3 +55,4 @@ class Route:
     sends: Mapping[str, str] = field(default_factory=dict)
     kind: str = JSON
     example: Any = None
+    query: type[BaseModel] | None = None

@@ -99,7 +99,7 @@ class Front:
                     raise
             body = limits.unpack(body, headers.get("content-encoding", ""), self._settings)
             limits.check_depth(body, self._settings.depth)
-        return await route.handler(Call(caller, params, headers, body))
+        return await route.handler(Call(caller, params, headers, body, scope.get("query_string", b"")))
 
     async def _body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
         most = self._settings.body

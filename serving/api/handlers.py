@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from serving.api.call import Call, Reply, Route
@@ -40,10 +41,10 @@ _ASK = (
 
 
 class Handlers:
-    """Of one worker."""
+    """Of one worker. `others`: routes of other modules, told of in the same document."""
 
-    def __init__(self, centre: Centre) -> None:
-        self._centre = centre
+    def __init__(self, centre: Centre, others: Sequence[Route] = ()) -> None:
+        self._centre, self._others = centre, tuple(others)
         self._openapi: bytes | None = None
 
     def routes(self) -> list[Route]:
@@ -71,6 +72,7 @@ class Handlers:
             ),
             Route("GET", "/metrics", self.metrics, "For Prometheus", None, kind=KIND),
             Route("GET", "/openapi.json", self.openapi, "This document", None),
+            *self._others,
         ]
 
     async def predict(self, call: Call) -> Reply:

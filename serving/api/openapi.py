@@ -53,6 +53,7 @@ def _operation(route: Route, form: Any, answer: Any, error: Any) -> dict[str, An
         {"name": name, "in": "header", "required": False, "description": text, "schema": {"type": "string"}}
         for name, text in route.sends.items()
     ]
+    parameters += _query(route)
     told: dict[str, Any] = {
         "summary": route.summary,
         "operationId": route.handler.__name__,
@@ -68,6 +69,28 @@ def _operation(route: Route, form: Any, answer: Any, error: Any) -> dict[str, An
     if form is not None:
         told["requestBody"] = {"required": True, "content": {JSON: {"schema": form}}}
     return told
+
+
+def _query(route: Route) -> list[dict[str, Any]]:
+    """What may stand behind the "?": single values, so their schemas stand by themselves."""
+    if route.query is None:
+        return []
+    schema = route.query.model_json_schema()
+    required = schema.get("required", ())
+    return [
+        {"name": name, "in": "query", "required": name in required, "schema": _plain(each)}
+        | ({"description": each["description"]} if "description" in each else {})
+        for name, each in schema["properties"].items()
+    ]
+
+
+def _plain(schema: dict[str, Any]) -> dict[str, Any]:
+    """Without the null that means "left out": it cannot be sent."""
+    kept = {name: value for name, value in schema.items() if name not in ("title", "description")}
+    if kept.get("default", 0) is None:
+        del kept["default"]
+    either = [each for each in kept.pop("anyOf", ()) if each != {"type": "null"}]
+    return {**kept, **either[0]} if len(either) == 1 else {**kept, **({"anyOf": either} if either else {})}
 
 
 def _refusals(route: Route, error: Any) -> dict[str, Any]:
