@@ -24,7 +24,7 @@ from tests.edge_runtime.proofs.relay import Relay
 
 MACHINES = 1000
 MOST = 500  # rounds until the disk must be full
-LINK = "block_every = 0.2\nbackfill_every = 0.2"
+LINK = "block_every = 0.2\nbackfill_every = 0.2\nack_timeout = 2"
 JOURNAL = "commit_after = 0.05\nwaiting_bytes = 1_048_576\ncheckpoint_every = 3600"
 
 
