@@ -35,6 +35,20 @@ alarms = Table(
     nanos("at"),
     PrimaryKeyConstraint("asset", "id"),
     Index(None, "level", "asset"),
+    Index(None, "at", "asset", "id"),
+)
+
+# Who has last said of an alarm that it is seen to, and at which level it was then: one that rises asks again.
+acknowledgements = Table(
+    "acknowledgements",
+    metadata,
+    Column("asset", Integer, nullable=False),
+    Column("id", String(200), nullable=False),
+    Column("level", SmallInteger, nullable=False),
+    nanos("at"),
+    Column("by", String, nullable=False),
+    Column("comment", String, nullable=False),
+    PrimaryKeyConstraint("asset", "id"),
 )
 
 # Every message about an alarm.
