@@ -13,6 +13,7 @@ from edge_runtime.sources.backoff import Backoff
 from serving.database.engine import Database, is_away
 from serving.hub.connection import HubConnection
 from serving.hub.inbox import Inbox
+from serving.hub.outbox import Outbox, Sender
 from serving.hub.reading import Dead, Letter, Read, read
 from serving.hub.settings import BrokerSettings, HubSettings
 from serving.hub.store import Store, Told
@@ -27,10 +28,19 @@ _SUSPECT = 5  # times that a group is tried as a whole
 
 
 class Hub:
-    """One hub; `start` returns at once. `stop` commits and acknowledges what has come, if that works now."""
+    """One hub; `start` returns at once. `stop` commits and acknowledges what has come, if that works now.
+
+    `senders` have things in the database that are to go down.
+    """
 
     def __init__(
-        self, database: Database, broker: BrokerSettings, hub: HubSettings, registry: RegistrySettings, clock: Clock
+        self,
+        database: Database,
+        broker: BrokerSettings,
+        hub: HubSettings,
+        registry: RegistrySettings,
+        clock: Clock,
+        senders: Sequence[Sender] = (),
     ) -> None:
         self.committed = 0  # messages, since the start
         self.away = False  # the database
@@ -38,6 +48,7 @@ class Hub:
         self._store = Store(database, registry, clock, hub.dead_letter)
         self._inbox = Inbox(hub.waiting)
         self._connection = HubConnection(broker, hub, self._inbox, clock)
+        self._outbox = Outbox(database, self._connection, senders, clock)
         self._backoff = Backoff(clock, first=0.1, most=10)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hub")
@@ -45,11 +56,13 @@ class Hub:
     def start(self) -> None:
         self._thread.start()
         self._connection.start()
+        self._outbox.start()
 
     def stop(self) -> None:
         self._stop.set()
         self._inbox.close()
         self._thread.join()
+        self._outbox.stop()
         self._connection.stop()
 
     @property
