@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, Row, Table, select
+from sqlalchemy import ColumnElement, Connection, Result, Row, Table, select
 
 from edge_runtime.arrays import F32, I64, Array
 from edge_runtime.contract.packing import unpack as unpack_samples
@@ -161,28 +161,28 @@ def read_latest(connection: Connection, wanted: Sequence[int] | None = None) -> 
     """The newest prognosis of each machine (of all without `wanted`), as a span of one row."""
     query = select(latest) if wanted is None else select(latest).where(latest.c.asset.in_(wanted))
     found = connection.execute(query).all()
-    read = _Reader(connection, "prognosis", "rest")
+    read = Reader(connection, "prognosis", "rest")
     return {row.asset: read.foretold([row]) for row in found}
 
 
 def read_prognoses(
     connection: Connection, asset: int, start: int | None = None, end: int | None = None
 ) -> Iterator[Foretold]:
-    read = _Reader(connection, "prognosis", "rest")
+    read = Reader(connection, "prognosis", "rest")
     return map(read.foretold, _spans(connection, prognoses, asset, start, end))
 
 
 def read_observations(
     connection: Connection, asset: int, start: int | None = None, end: int | None = None
 ) -> Iterator[Observed]:
-    read = _Reader(connection, "observation", "body")
+    read = Reader(connection, "observation", "body")
     return map(read.observed, _spans(connection, observations, asset, start, end))
 
 
 def read_summaries(
     connection: Connection, asset: int, start: int | None = None, end: int | None = None
 ) -> Iterator[Summarised]:
-    read = _Reader(connection, "summary", "body")
+    read = Reader(connection, "summary", "body")
     return map(read.summarised, _spans(connection, summaries, asset, start, end))
 
 
@@ -236,7 +236,11 @@ def _spans(
     connection: Connection, table: Table, asset: int, start: int | None, end: int | None
 ) -> Iterator[list[Row[Any]]]:
     query = select(table).where(table.c.asset == asset, *_within(table, start, end))
-    found = connection.execute(query.order_by(table.c.t, table.c.term, table.c.number))
+    return spans(connection.execute(query.order_by(table.c.t, table.c.term, table.c.number)))
+
+
+def spans(found: Result[Any]) -> Iterator[list[Row[Any]]]:
+    """Whole rows of a table, in order, as a `Reader` takes them."""
     layout, model = _places(found.keys(), "layout", "model")
     for _, span in itertools.groupby(found, itemgetter(layout, model)):
         yield list(span)
@@ -252,7 +256,7 @@ def _places(names: Any, *wanted: str) -> tuple[int, ...]:
     return tuple(listed.index(name) for name in wanted)
 
 
-class _Reader:
+class Reader:
     """Rows of one kind into spans; layouts and models are looked up once each."""
 
     def __init__(self, connection: Connection, kind: str, body: str) -> None:
