@@ -57,7 +57,7 @@ def assemble(cls: AssetClass, recording: Recording) -> Recording:
     An observation carries the time of its window's end, so a failure within the last window of a life moves there.
     Empty windows between two lives are left out: there was no machine to observe.
     """
-    if not (cls.time.assemble and cls.time.unit == "s"):
+    if not (cls.time.assemble and cls.time.unit == "s") or getattr(cls.source, "observed", False):
         return recording
     rules, columns = _rules_and_columns(cls, recording)
     assembled = assemble_table(rules, recording.time, columns)

@@ -239,6 +239,7 @@ class TableSource(Spec):
     separator: str = ","
     failures: FailureLog | None = None
     places: list[Place] = []
+    observed: bool = False  # rows are what twins were fed, from mid-life on: they stand as they are
 
 
 class SimulationSource(Spec):

@@ -6,6 +6,11 @@
 >>> turbofan.name, turbofan.subset, turbofan.time.unit, len(turbofan.sensors), turbofan.conditions
 ('turbofan', 'FD002', 'cycle', 21, ['altitude', 'mach', 'throttle_angle'])
 
+More data of the same class is a subset with a file of its own, `<class>-<subset>.yaml`, which has two keys:
+
+    subset_of: pump
+    source: {reader: table, …}
+
 Errors (`AssetClassError`) name the file, the line and the fix.
 """
 
@@ -13,6 +18,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
@@ -40,8 +46,10 @@ from data.asset_class import (
     did_you_mean,
 )
 from data.errors import AssetClassError
+from edge_runtime.contract.names import is_identifier
 
 CLASSES = Path(__file__).parent / "asset_classes"
+SUBSET_OF = "subset_of"
 
 
 def load(fleet: str, folder: Path = CLASSES) -> AssetClass:
@@ -57,6 +65,8 @@ def load(fleet: str, folder: Path = CLASSES) -> AssetClass:
         raise AssetClassError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise AssetClassError(f"{path}: expected a mapping of sections (name, time, channels, …)")
+    if SUBSET_OF in content:
+        return _load_subset(path, node, content)
     try:
         loaded = AssetClass.model_validate({**content, "subset": subset})
     except ValidationError as error:
@@ -68,6 +78,49 @@ def load(fleet: str, folder: Path = CLASSES) -> AssetClass:
         files = {key: getattr(loaded.source, key).of(subset) for key in ("train", "test", "remaining")}
         loaded = loaded.model_copy(update={"source": loaded.source.model_copy(update=files)})
     return loaded
+
+
+def load_class(name: str, folder: Path = CLASSES) -> AssetClass:
+    """The class `name`, whichever of its subsets: all but the source is the same."""
+    path = folder / f"{name}.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() and is_identifier(name) else {}
+    return load(_any_fleet(name, content), folder)
+
+
+def _load_subset(path: Path, node: yaml.Node, content: dict[str, Any]) -> AssetClass:
+    """The class that `subset_of` names, with the source that stands here."""
+    for key in content.keys() - {SUBSET_OF, "source"}:
+        where = f"{path}:{_line(node, (key,))}"
+        raise AssetClassError(
+            f"{where}: '{key}': a subset has its own '{SUBSET_OF}' and 'source', all else is its class's"
+        )
+    name, line = content[SUBSET_OF], _line(node, (SUBSET_OF,))
+    subset = path.stem.removeprefix(f"{name}-")
+    base = path.with_name(f"{name}.yaml")
+    if not isinstance(name, str) or subset in (path.stem, "") or not base.exists():
+        raise AssetClassError(
+            f"{path}:{line}: {SUBSET_OF} is {name!r}: name a class that has a file here; this file is called "
+            "<class>-<subset>.yaml"
+        )
+    whole = yaml.safe_load(base.read_text(encoding="utf-8"))
+    try:
+        # The class is sound: what is wrong then stands here.
+        loaded = AssetClass.model_validate({**whole, "subset": subset, "source": content.get("source")})
+    except (ValidationError, TypeError) as error:
+        load_class(name, base.parent)
+        if isinstance(error, ValidationError):
+            raise AssetClassError(_explain(path, node, error)) from error
+        raise
+    if not isinstance(loaded.source, TableSource):
+        raise AssetClassError(f"{path}:{_line(node, ('source',))}: source: a subset of its own has reader 'table'")
+    return loaded
+
+
+def _any_fleet(name: str, content: Any) -> str:
+    """A fleet of the class `name`."""
+    source = content.get("source") if isinstance(content, dict) else None
+    subsets = source.get("subsets") if isinstance(source, dict) else None
+    return f"{name}-{subsets[0]}" if subsets else name
 
 
 def _find(fleet: str, folder: Path) -> tuple[Path, str | None]:

@@ -2,8 +2,9 @@
 table of settings a machine and a failure log. What stands in which column, `source` of the class file says.
 
 Files may be larger than memory and ordered in any way; the rows of one machine must fit. With a failure log, a machine
-whose last life has no entry still runs: that life is censored. A waveform is a Parquet column of lists, null where
-there is no snapshot; a table without that column has none.
+whose last life has no entry still runs: that life is censored. So it is where the rows are what twins were fed
+(`observed`); their first row finds each machine in mid-life, unless its event says that a life begins. A waveform is a
+Parquet column of lists, null where there is no snapshot; a table without that column has none.
 """
 
 import tempfile
@@ -55,7 +56,8 @@ def read(cls: AssetClass, folder: Path, report: Report) -> Iterator[Recording]:
                 asset=asset,
                 **_fields(cls, source, partition.rows(asset)),
                 ends=tuple(ends.get(asset, ())),
-                censored=True if source.failures else None,
+                begins_new=False if source.observed else None,
+                censored=True if source.failures or source.observed else None,
                 settings=settings.get(asset, {}),
             )
 
