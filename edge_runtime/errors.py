@@ -14,6 +14,7 @@
     ├── SourceError         a source of readings cannot be reached
     ├── CommandError        a set-point cannot be written to a machine
     │   └── CommandRefusedError  it may not be: `reason` says why
+    ├── AssignmentRefusedError  what the centre tells about a machine cannot be taken: `reason` says why
     └── ConfigError         a configuration of the gateway cannot be used
 
 Messages state the rule, the value that broke it and the way out.
@@ -82,6 +83,15 @@ class CommandError(EdgeError):
 
 
 class CommandRefusedError(CommandError):
+    """`reason` is one word of a small fixed set, for counters and for the answer to the centre."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class AssignmentRefusedError(EdgeError):
     """`reason` is one word of a small fixed set, for counters and for the answer to the centre."""
 
     def __init__(self, reason: str, detail: str) -> None:

@@ -16,7 +16,7 @@ from edge_runtime.contract.text import MAJOR, short
 from edge_runtime.errors import MajorError, WireError
 
 ROOT = f"overhaul/{MAJOR}"
-DOWN = ("ack", "command", "request")
+DOWN = ("ack", "command", "request", "assignment")
 _LONGEST = 512  # characters; the longest valid one has under 250
 
 

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from edge_runtime.contract import topics, wire
 from edge_runtime.contract.acks import Acknowledgement, LaneAck, parse_ack
+from edge_runtime.contract.assignment import AssignedAlarm, AssignedSettings, AssignedState, Assignment
+from edge_runtime.contract.assignment import verify as verify_assignment
 from edge_runtime.contract.bodies import Ack, Alarm, Contribution, Event, Excerpt, Heartbeat, Status, pack
 from edge_runtime.contract.command import Command, verify
 from edge_runtime.contract.envelope import Envelope
@@ -101,6 +103,10 @@ STATUS = Status(
 )  # fmt: skip
 ACK = Acknowledgement(EPOCH, {Lane.ALARM: LaneAck(3), Lane.LIVE: LaneAck(41, ((44, 44), (47, 90)))})
 COMMAND = Command("c-1", "gw-7", "pump-3", 1, "speed_setpoint", 1450.5, issued=T, expires=T + 60 * SECOND, ttl=30.0)
+ASSIGNMENT = Assignment(
+    "a-1", "gw-8", "pump-3", "pump", 2, T, AssignedSettings(4, {"failure_soon.limit": 0.45, "rated_flow": 210.0}),
+    AssignedState.of(MODEL, 1, 9, T, f32(0.5, -2, np.nan), AssignedAlarm("pump-3-1-9", 2, T - SECOND, 9)),
+)  # fmt: skip
 REQUEST = Request("r-1", "state", ("pump-3",))
 WAVEFORMS = {  # by encoding
     "raw": f32([1.5, -2.25], [3, np.nan]),
@@ -163,7 +169,8 @@ def test_stored_payloads_without_an_envelope():
     assert parse_ack(load("down-ack.json")) == ACK
     assert verify(KEY.public_key(), load("down-command.json"), "gw-7", T + SECOND) == COMMAND
     assert parse_request(load("down-request.json")) == REQUEST
-    for name in ("status", "down-ack", "down-command", "down-request"):
+    assert verify_assignment(KEY.public_key(), load("down-assignment.json"), "gw-8", T + SECOND) == ASSIGNMENT
+    for name in ("status", "down-ack", "down-command", "down-request", "down-assignment"):
         VALIDATORS[name].validate(json.loads(load(f"{name}.json")))
 
 

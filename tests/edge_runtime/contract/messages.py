@@ -9,7 +9,7 @@ from edge_runtime.contract import bodies, tables
 from edge_runtime.contract.message import Lane, Outgoing, Spooled
 from edge_runtime.contract.rows import FLAGS, Keys, Observations, Prognoses, Snapshots, States, Summaries
 from edge_runtime.contract.waveform import split
-from edge_runtime.errors import CommandRefusedError, WireError
+from edge_runtime.errors import AssignmentRefusedError, CommandRefusedError, WireError
 
 # What parses bytes from outside is tried 10,000 times where thoroughness is asked for.
 FUZZ = settings(max_examples=10_000 if settings.default.max_examples >= 3000 else 200, deadline=None)
@@ -190,7 +190,7 @@ def is_read_or_refused(read, reasons):
     """What `read()` gives, None if it refuses by one of `reasons`. Anything else that it raises fails the test."""
     try:
         return read()
-    except (WireError, CommandRefusedError) as error:
+    except (WireError, CommandRefusedError, AssignmentRefusedError) as error:
         assert error.reason in reasons, error  # noqa: PT017  (being read is as good)
     return None
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from edge_runtime.contract import bodies
 from edge_runtime.contract.acks import Acknowledgement, LaneAck, parse_ack
+from edge_runtime.contract.assignment import AssignedAlarm, AssignedSettings, AssignedState, Assignment
 from edge_runtime.contract.bodies import Ack, Alarm, Contribution, Event, Excerpt, Heartbeat, Status
 from edge_runtime.contract.command import Command, sign, verify
 from edge_runtime.contract.envelope import Envelope, envelope_of, parse_envelope
@@ -24,7 +25,8 @@ from edge_runtime.contract.text import dump
 from edge_runtime.contract.waveform import split
 from edge_runtime.contract.wire import decode_status, encode
 from edge_runtime.decode import decode as from_json
-from edge_runtime.errors import CommandRefusedError, WireError
+from edge_runtime.errors import AssignmentRefusedError, CommandRefusedError, WireError
+from tests.edge_runtime.contract import test_assignment as assigning
 from tests.edge_runtime.contract.messages import PATIENT, names, spooled, statuses
 from tests.edge_runtime.contract.test_acks import acks
 from tests.edge_runtime.contract.test_command import KEY, signed
@@ -70,11 +72,15 @@ def inner(schema):
         (Heartbeat, inner(FILES["status"]["properties"]["heartbeat"])),
         (Command, FILES["down-command"]),
         (Request, FILES["down-request"]),
+        (Assignment, FILES["down-assignment"]),
+        (AssignedSettings, inner(FILES["down-assignment"]["properties"]["settings"])),
+        (AssignedState, inner(FILES["down-assignment"]["properties"]["state"])),
+        (AssignedAlarm, inner(inner(FILES["down-assignment"]["properties"]["state"])["properties"]["alarm"])),
     ],
 )
 def test_fields_and_what_may_be_left_out(kind, schema):
     fields = dataclasses.fields(kind)
-    extra = {"signature"} if kind is Command else set()
+    extra = {"signature"} if kind in (Command, Assignment) else set()
     assert set(schema["properties"]) == {field.name for field in fields} | extra
     optional = {
         field.name
@@ -126,8 +132,9 @@ def test_other_payloads_are_valid(status, ack, request):
     VALIDATORS["down-request"].validate(json.loads(request.pack()))
 
 
-def test_a_command_is_valid():
+def test_what_is_signed_is_valid():
     VALIDATORS["down-command"].validate(json.loads(sign(KEY, COMMAND)))
+    VALIDATORS["down-assignment"].validate(json.loads(assigning.sign(KEY, assigning.assignment())))
 
 
 JUNK = [
@@ -139,7 +146,16 @@ JUNK = [
     {str(i): i for i in range(257)},
 ]
 # Rules that tie fields to each other, which the schemas leave to prose.
-TIES = ("is no change", " from level ", "of a part", "parts count", "shape", "ranges ascend", "is not after")
+TIES = (
+    "is no change",
+    " from level ",
+    "of a part",
+    "parts count",
+    "shape",
+    "ranges ascend",
+    "is not after",
+    "no shape of",
+)
 
 PART = Part("i", 0, 2, 4, "0" * 64, (1, 2), "c", 1, 1, "raw")
 ALARM = Alarm("a", "changed", 2, 1, 5, "p1", 1, 9, 5, Excerpt(health=0.5), (Contribution("flow", 1.5),))
@@ -165,7 +181,13 @@ EXAMPLES = [
     ),
     ("down-request", json.loads(Request("r", "state", ("p1",)).pack()), lambda value: parse_request(dump(value))),
     ("down-command", vars(COMMAND), lambda value: verify(KEY.public_key(), signed(value), "gw", 1)),
+    (
+        "down-assignment",
+        dataclasses.asdict(assigning.assignment()),
+        lambda value: assigning.verify(KEY.public_key(), assigning.signed(value), "gw-7", assigning.NOW),
+    ),
 ]
+SIGNED = {"down-command": signed, "down-assignment": assigning.signed}
 
 
 def spoilt(value):
@@ -181,7 +203,7 @@ def spoilt(value):
 def refusal(read, value):
     try:
         read(value)
-    except CommandRefusedError as error:
+    except (CommandRefusedError, AssignmentRefusedError) as error:
         return None if error.reason in ("gateway", "expired", "future") else str(error)
     except (WireError, ValueError) as error:
         return str(error)
@@ -194,7 +216,7 @@ def test_schema_and_reader_refuse_the_same(name, example, read):
     refused = taken = 0
     for value in spoilt(example):
         problem = refusal(read, value)
-        whole = json.loads(signed(value)) if name == "down-command" else value
+        whole = json.loads(SIGNED[name](value)) if name in SIGNED else value
         errors = [error.message for error in VALIDATORS[name].iter_errors(whole)]
         if problem is None:
             assert not errors, f"only the reader takes {value}"
