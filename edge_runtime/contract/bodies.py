@@ -145,6 +145,7 @@ EVENTS = {
     "dropped": "the spool was over its limit and dropped messages",
     "late": "samples came after their observation had closed",
     "overflow": "more came than could be taken in",
+    "failed": "the graph fails at observations, which are left out",
     "bundle": "a class runs another bundle",
     "restarted": "the gateway has started, by plan or not",
     "insecure": "something can be read or forged by others",

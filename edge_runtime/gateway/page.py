@@ -93,7 +93,8 @@ def problems(status: GatewayStatus) -> Iterator[str]:
     if status.link is not None and not status.link.connected:
         yield f"the centre cannot be reached: {status.link.detail or status.link.url}"
     elif status.link is not None and not status.link.healthy:
-        yield "the centre is connected but does not acknowledge: the spool grows"
+        who = "its broker" if status.link.delivery == "broker" else "the centre"
+        yield f"{who} is connected but does not acknowledge: the spool grows"
     for lane in status.spool:
         if lane.dropped:
             yield f"lane {lane.lane}: {lane.dropped:,} messages were dropped because the spool was full"
@@ -149,7 +150,7 @@ def _lane(lane: LaneStatus, now: int) -> tuple[str, ...]:
 def _link(link: LinkStatus, now: int) -> Iterator[tuple[str, str]]:
     state = ("healthy" if link.healthy else "connected, not acknowledging") if link.connected else "AWAY"
     yield "centre", f"{link.url}: {state}{f' ({link.detail})' if link.detail else ''}"
-    lossy = ": what the broker loses is lost" if link.delivery == "broker" else ""
+    lossy = " takes it for delivered: what it loses is lost" if link.delivery == "broker" else ""
     yield "delivery", f"{link.delivery}{lossy}; last acknowledged {_ago(link.last_ack, now)}"
     yield "sent", f"{link.sent:,} messages, {link.resent:,} again, {link.connects:,} connections"
     for stream in link.streams:

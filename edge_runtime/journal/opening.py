@@ -99,6 +99,7 @@ def _begin_epoch(connection: sqlite3.Connection, ledger: Ledger, epochs: Path, c
         last = 0
     epoch = max(clock.utc() // SECOND, last + 1)
     temporary = _beside(epochs, ".new")
+    temporary.touch(mode=0o600)
     with temporary.open("w", encoding="ascii") as file:
         file.write(str(epoch))
         file.flush()

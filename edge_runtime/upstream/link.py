@@ -213,6 +213,8 @@ class Link:
             self._refusal = self._clock.monotonic(), reason
         if mid not in self._status_mids:
             self._pump.confirmed(mid, reason)
+            if reason == 0 and self.settings.delivery == "broker":
+                self._last_ack = self._clock.utc()
             return
         self._status_mids.discard(mid)
         self._pump.proven()

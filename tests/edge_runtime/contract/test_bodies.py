@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from edge_runtime.contract import bodies
 from edge_runtime.contract.bodies import Ack, Alarm, Contribution, Event, Excerpt, Heartbeat, Status
 from edge_runtime.decode import decode
+from edge_runtime.gateway import watch
 from tests.edge_runtime.contract.messages import PATIENT, json_bodies, statuses
 
 ALARM = {
@@ -86,6 +87,7 @@ def test_bodies_that_make_no_sense(make, said):
 def test_codes_of_events_are_codes():
     for code in bodies.EVENTS:
         assert Event("e", code, "raised", "info", 1).code == code
+    assert bodies.EVENTS.keys() >= {code for code, _ in watch.EVENTS.values()}
 
 
 def test_an_excerpt_of_a_prognosis():

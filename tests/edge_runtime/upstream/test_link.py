@@ -271,6 +271,7 @@ def test_delivery_by_the_broker_needs_no_acknowledgement(iotcore, tmp_path):  # 
         until(lambda: station.backlog() == 0)
         until(lambda: len(hub.rows("observation")) == 80)
         assert station.link.status().delivery == "broker"
+        assert station.link.status().last_ack is not None
 
 
 def test_a_restart_goes_on_with_what_was_not_acknowledged(station, hub):
