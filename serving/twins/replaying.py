@@ -50,8 +50,26 @@ class Replay:
         self.count = 0
 
     def go_to(self, key: Key) -> None:
-        """From the nearest snapshot to `key`."""
-        for segment in self._segments(key):
+        """From the nearest snapshot to `key`.
+
+        When a bundle changes, the next one's snapshot has the number of the last observation, which the one before has
+        seen: the twin of that observation is the former's, and the latter's only if that cannot be known any more.
+        """
+        table = observations.c
+        query = select(models.c.model_id).join(observations, models.c.id == table.model)
+        mine = (table.asset == self._asset.id, table.term == key.term, table.number == key.number)
+        seen_by = self._connection.execute(query.where(*mine)).scalar()
+        try:
+            self._go(key, seen_by)
+        except RequestError:
+            after = self._snapshot(key, None)
+            if after is None or after.number != key.number or after.model_id == seen_by:
+                raise
+            self._begin(after)
+            self.outputs, self.count = {}, 0
+
+    def _go(self, key: Key, seen_by: str | None) -> None:
+        for segment in self._segments(key, seen_by):
             self.follow(*segment)
 
     @property
@@ -71,11 +89,11 @@ class Replay:
 
     # Where to begin.
 
-    def _segments(self, key: Key) -> list[tuple[int, int, int]]:
+    def _segments(self, key: Key, seen_by: str | None) -> list[tuple[int, int, int]]:
         """(term, after which number, up to which) one after the other, once the fleet stands where the first begins."""
         found: list[tuple[int, int, int]] = []
         while True:
-            snapshot = self._snapshot(key)
+            snapshot = self._snapshot(key, seen_by)
             if snapshot is not None:
                 self._begin(snapshot)
                 return [(key.term, snapshot.number, key.number), *found]
@@ -87,15 +105,20 @@ class Replay:
             found.insert(0, (key.term, number - 1, key.number))
             if number == 1:
                 return found  # from nothing
-            key = Key(self._older(key.term, number - 1), number - 1)
+            key, seen_by = Key(self._older(key.term, number - 1), number - 1), None
 
-    def _snapshot(self, key: Key) -> Snapshot | None:
-        """The newest of this term up to this observation; the centre's own twin is one, too."""
+    def _snapshot(self, key: Key, seen_by: str | None) -> Snapshot | None:
+        """The newest of this term up to this observation, at it only of the bundle `seen_by`, None: of any.
+
+        The centre's own twin is one, too.
+        """
         newest: Snapshot | None = None
         for table, body in ((states, states.c.body), (twins, twins.c.state)):
             columns = (models.c.model_id, table.c.t, table.c.term, table.c.number, body.label("body"))
             query = select(*columns).join(models, models.c.id == table.c.model)
             query = query.where(table.c.asset == self._asset.id, table.c.term == key.term, table.c.number <= key.number)
+            if seen_by is not None:
+                query = query.where((table.c.number < key.number) | (models.c.model_id == seen_by))
             row = self._connection.execute(query.order_by(table.c.number.desc()).limit(1)).first()
             if row is not None and (newest is None or row.number > newest.number):
                 newest = Snapshot(self._asset.asset_class, *row[:-1], np.frombuffer(row.body, "<f4"))
