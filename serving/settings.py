@@ -6,6 +6,7 @@
 [hub]        name = "hub"
 [registry]   adopt = false
 [service]    insecure = false                       see `serving.api.settings`
+[commands]   enabled = false                        see `serving.commands.settings`
 [log]        level = "info"                         as in gateway.toml
 """
 
@@ -21,6 +22,7 @@ from typing import Any
 from edge_runtime.decode import ProblemsError, decode_strict, suggest
 from edge_runtime.gateway.config import LogSettings
 from serving.api.settings import ServiceSettings
+from serving.commands.settings import CommandSettings
 from serving.database.settings import DatabaseSettings, RetentionSettings
 from serving.errors import ConfigError
 from serving.hub.settings import BrokerSettings, HubSettings
@@ -38,6 +40,7 @@ class CentreConfig:
     hub: HubSettings = field(default_factory=HubSettings)
     registry: RegistrySettings = field(default_factory=RegistrySettings)
     service: ServiceSettings = field(default_factory=ServiceSettings)
+    commands: CommandSettings = field(default_factory=CommandSettings)
     log: LogSettings = field(default_factory=LogSettings)
 
 
@@ -49,6 +52,7 @@ _SECTIONS: Mapping[str, Any] = {
     "hub": HubSettings,
     "registry": RegistrySettings,
     "service": ServiceSettings,
+    "commands": CommandSettings,
     "log": LogSettings,
 }
 _OPTIONAL = ("broker",)

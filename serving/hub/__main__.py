@@ -17,11 +17,15 @@ from pathlib import Path
 from edge_runtime.clock import SystemClock
 from edge_runtime.gateway.logs import configure
 from edge_runtime.gateway.systemd import Notifier
+from serving.commands.keys import load_key
+from serving.commands.send import CommandSender
+from serving.commands.settings import CommandSettings
 from serving.database.engine import Database
 from serving.database.retention import Retention
 from serving.database.schema import check, upgrade
 from serving.errors import ConfigError, ServingError
 from serving.hub.hub import Hub
+from serving.hub.outbox import Sender
 from serving.hub.settings import BrokerSettings
 from serving.settings import CentreConfig, read_config
 
@@ -48,23 +52,33 @@ def run(config: CentreConfig) -> None:
     """Until SIGTERM or SIGINT."""
     if config.broker is None:
         raise ConfigError(f'{config.path}: the hub needs a broker: write [broker] and below it url = "mqtts://…"')
+    senders = _senders(config.commands)
     database = Database(config.database)
     try:
         if config.database.upgrade:
             upgrade(database)
         check(database)
-        _serve(config, config.broker, database)
+        _serve(config, config.broker, database, senders)
     finally:
         database.close()
 
 
-def _serve(config: CentreConfig, broker: BrokerSettings, database: Database) -> None:
+def _senders(commands: CommandSettings) -> list[Sender]:
+    """What this hub sends down; `ConfigError` if the key of commands cannot be used."""
+    if not commands.enabled:
+        return []
+    return [CommandSender(commands, None if commands.key is None else load_key(commands.key))]
+
+
+def _serve(config: CentreConfig, broker: BrokerSettings, database: Database, senders: Sequence[Sender]) -> None:
     configure(config.log)
     clock, stop, notifier = SystemClock(), threading.Event(), Notifier()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    hub = Hub(database, broker, config.hub, config.registry, clock)
+    hub = Hub(database, broker, config.hub, config.registry, clock, senders)
     retention = Retention(database, config.retention, clock)
+    if config.commands.enabled and config.commands.key is None:
+        log.warning("this hub sends no commands: it has no [commands] key")
     hub.start()
     retention.start()
     ready = False

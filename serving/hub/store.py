@@ -17,6 +17,7 @@ from edge_runtime.clock import Clock
 from edge_runtime.contract.acks import Acknowledgement
 from edge_runtime.contract.bodies import to_json
 from edge_runtime.contract.rows import Rows
+from serving.commands.record import follow
 from serving.database import bulk
 from serving.database.engine import Database
 from serving.database.tables import (
@@ -152,6 +153,8 @@ class Store:
         for table in (events, command_answers):
             if table in columns:
                 bulk.insert(connection, table, columns[table])
+        if command_answers in columns:
+            follow(connection, columns[command_answers], at)
 
     def _statuses(self, connection: Connection, group: Sequence[Read], at: int) -> None:
         """The last one of each gateway, as they came."""
