@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, Table
@@ -26,16 +27,12 @@ def upsert(connection: Connection, table: Table, columns: Columns, newer: str) -
 
     No key may be twice in `columns`. How many were inserted or replaced.
     """
-    keys = [column.name for column in table.primary_key]
-    quoted = {name: _quote(connection, name) for name in columns}
-    changed = ", ".join(f"{quoted[name]} = excluded.{quoted[name]}" for name in columns if name not in keys)
-    return merge(connection, table, columns, keys, f"{changed} WHERE {newer}")
+    return _run(connection, table, columns, _replacing(table, tuple(columns), newer))
 
 
 def merge(connection: Connection, table: Table, columns: Columns, keys: Sequence[str], changed: str) -> int:
     """Insert rows; where one of the same unique `keys` is there already, do `changed` to it (SQL, as after SET)."""
-    target = ", ".join(_quote(connection, name) for name in keys)
-    return _run(connection, table, columns, f"ON CONFLICT ({target}) DO UPDATE SET {changed}")
+    return _run(connection, table, columns, _merging(tuple(keys), changed))
 
 
 def json_text(value: Any) -> str:
@@ -46,20 +43,40 @@ def json_text(value: Any) -> str:
 def _run(connection: Connection, table: Table, columns: Columns, conflict: str) -> int:
     if not any(map(len, columns.values())):
         return 0
-    names = ", ".join(_quote(connection, name) for name in columns)
-    into = f"INSERT INTO {_quote(connection, table.name)} ({names})"
-    if connection.dialect.name == "sqlite":
-        sql = f"{into} VALUES ({', '.join('?' * len(columns))}) {conflict}"
-        return connection.exec_driver_sql(sql, list(zip(*columns.values(), strict=True))).rowcount
-    types = [table.c[name].type.compile(_POSTGRESQL) for name in columns]
+    sqlite = connection.dialect.name == "sqlite"
+    sql = _sql(sqlite, table, tuple(columns), conflict)
+    if not sqlite:
+        return connection.exec_driver_sql(sql, tuple(list(values) for values in columns.values())).rowcount
+    return connection.exec_driver_sql(sql, list(zip(*columns.values(), strict=True))).rowcount
+
+
+# Remembered: making the text takes longer than inserting a row.
+@lru_cache(1000)
+def _sql(sqlite: bool, table: Table, names: tuple[str, ...], conflict: str) -> str:
+    into = f"INSERT INTO {_quote(table.name)} ({', '.join(map(_quote, names))})"
+    if sqlite:
+        return f"{into} VALUES ({', '.join('?' * len(names))}) {conflict}"
+    types = [table.c[name].type.compile(_POSTGRESQL) for name in names]
     arrays = ", ".join(f"%b::{kind}[]" for kind in types)
     # WHERE: else "SELECT … ON" would be read as the beginning of a join.
-    sql = f"{into} SELECT * FROM unnest({arrays}) WHERE true {conflict}"
-    return connection.exec_driver_sql(sql, tuple(list(values) for values in columns.values())).rowcount
+    return f"{into} SELECT * FROM unnest({arrays}) WHERE true {conflict}"
+
+
+@lru_cache(1000)
+def _replacing(table: Table, names: tuple[str, ...], newer: str) -> str:
+    keys = tuple(column.name for column in table.primary_key)
+    changed = ", ".join(f"{_quote(name)} = excluded.{_quote(name)}" for name in names if name not in keys)
+    return _merging(keys, f"{changed} WHERE {newer}")
+
+
+@lru_cache(1000)
+def _merging(keys: tuple[str, ...], changed: str) -> str:
+    return f"ON CONFLICT ({', '.join(map(_quote, keys))}) DO UPDATE SET {changed}"
 
 
 _POSTGRESQL = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
-def _quote(connection: Connection, name: str) -> str:
-    return connection.dialect.identifier_preparer.quote(name)
+def _quote(name: str) -> str:
+    """As both databases read it, whatever word one of them may have reserved. Our names hold no quotes."""
+    return f'"{name}"'

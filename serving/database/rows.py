@@ -24,6 +24,7 @@ Layout = Mapping[str, Any]
 Field = tuple[str, str, int | None]  # of a packed row: name, NumPy type, width (None: a single value)
 
 _ALARM = "alarm"
+_LEVELS = np.arange(4, dtype=np.float32)
 
 
 def layout_key(kind: str, asset_class: str, layout: Layout) -> str:
@@ -53,23 +54,24 @@ def fields(kind: str, layout: Layout) -> list[Field]:
     return [("received", "i8", width), *measured, ("flags", "i8", FLAGS), *(("output." + n, c, w) for n, c, w in rest)]
 
 
-def observation_columns(rows: Observations) -> dict[str, Sequence[Any]]:
-    return {
-        "t_rx": rows.t_rx.tolist(),
-        "body": _pack(rows, {n: getattr(rows, n) for n in ("readings", "event", "age")}),
-    }
+def observation_columns(rows: Observations, layout: Layout | None = None) -> dict[str, Sequence[Any]]:
+    """`layout`: theirs, for who has it already; so below."""
+    values = {n: getattr(rows, n) for n in ("readings", "event", "age")}
+    return {"t_rx": rows.t_rx.tolist(), "body": _pack(rows, values, layout)}
 
 
-def prognosis_columns(rows: Prognoses) -> dict[str, Sequence[Any]]:
+def prognosis_columns(rows: Prognoses, layout: Layout | None = None) -> dict[str, Sequence[Any]]:
     """NaN becomes NULL, as both databases understand it."""
     found, count = rows.outputs, len(rows.keys)
     columns: dict[str, Sequence[Any]] = {}
     for name in OUTPUTS:
         value = found.get(name)
         columns[name] = _nulls(value) if value is not None and value.ndim == 1 else [None] * count
+    layout = layout or layout_of(rows)
+    rest = {name: found[name] for name, _, _ in layout["rest"]}
     alarm = found.get(_ALARM)
-    columns[_ALARM] = [None] * count if alarm is None or not _is_column(_ALARM, alarm) else alarm.astype(int).tolist()
-    columns["rest"] = _pack(rows, {name: value for name, value in found.items() if not _is_column(name, value)})
+    columns[_ALARM] = [None] * count if alarm is None or _ALARM in rest else alarm.astype(int).tolist()
+    columns["rest"] = _pack(rows, rest, layout)
     return columns
 
 
@@ -82,7 +84,7 @@ def summary_columns(rows: Summaries) -> dict[str, Sequence[Any]]:
 
 def state_columns(rows: States) -> dict[str, Sequence[Any]]:
     count = len(rows.keys)
-    return {"asset_class": [rows.asset_class] * count, "body": _cut(np.ascontiguousarray(rows.state, "<f4"))}
+    return {"asset_class": [rows.asset_class] * count, "body": cut(np.ascontiguousarray(rows.state, "<f4"))}
 
 
 def unpack(layout: Sequence[Field], bodies: Sequence[bytes]) -> dict[str, Array]:
@@ -102,7 +104,7 @@ def _is_column(name: str, value: F32) -> bool:
     """Whether an output fits its column; an alarm that is no level stays what it is, among the rest."""
     if value.ndim != 1:
         return False
-    return name in OUTPUTS or (name == _ALARM and bool(np.isin(value, (0, 1, 2, 3)).all()))
+    return name in OUTPUTS or (name == _ALARM and bool((value[:, None] == _LEVELS).any(axis=1).all()))
 
 
 def _fields(outputs: Mapping[str, F32]) -> list[list[Any]]:
@@ -121,19 +123,21 @@ def _bytes(name: str, value: F32) -> bool:
     return np.array_equal(small.astype(np.float32).view(np.uint32), value.view(np.uint32))
 
 
-def _pack(rows: Observations | Prognoses | Summaries, values: Mapping[str, Array]) -> list[bytes]:
-    layout = fields(rows.kind, layout_of(rows))
-    table = np.empty(len(rows.keys), _kind(layout))
-    for name, _, _ in layout:
+def _pack(
+    rows: Observations | Prognoses | Summaries, values: Mapping[str, Array], layout: Layout | None = None
+) -> list[bytes]:
+    named = fields(rows.kind, layout or layout_of(rows))
+    table = np.empty(len(rows.keys), _kind(named))
+    for name, _, _ in named:
         table[name] = values[name]
-    return _cut(table)
+    return cut(table)
 
 
 def _kind(layout: Sequence[Field]) -> np.dtype[Any]:
     return np.dtype([(name, f"<{code}", () if width is None else (width,)) for name, code, width in layout])
 
 
-def _cut(table: Array) -> list[bytes]:
+def cut(table: Array) -> list[bytes]:
     """The bytes of each row."""
     if not len(table):
         return []

@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
+from edge_runtime.arrays import F32
 from edge_runtime.bundle import Bundle
 from edge_runtime.manifest import Contract
 
@@ -34,6 +37,12 @@ class Served:
     def channels(self) -> Mapping[str, int]:
         """Name → column of the readings."""
         return {channel.name: column for column, channel in enumerate(self.contract.channels)}
+
+    @cached_property
+    def ranges(self) -> tuple[F32, F32]:
+        """What is physically possible, lowest and highest f32[C]."""
+        low, high = (np.array([each.range[end] for each in self.contract.channels], np.float32) for end in (0, 1))
+        return low, high
 
     @cached_property
     def contract_body(self) -> Mapping[str, Any]:

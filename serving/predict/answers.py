@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -30,74 +31,73 @@ def answer(ask: Ask, ran: Ran, *, stored: bool, terms: Sequence[int | None] | No
     return told
 
 
-def numbers_of(ask: Ask, ran: Ran, machine: int) -> I64:
-    """Observation numbers int64[T]: the last is the twin's."""
-    count = len(ask.series[machine].time)
-    last = int(ran.after.number[machine])
-    return np.arange(last - count + 1, last + 1)
+def numbers_of(ask: Ask, ran: Ran) -> I64:
+    """Observation numbers int64[N] of the ask's table: the last of each machine is its twin's."""
+    if ask.once:
+        return ran.after.number
+    before = ran.after.number - ask.last - 1  # the number of a row is this and its place, counted from 1
+    return np.repeat(before, ask.counts) + np.arange(1, ask.observations + 1)
 
 
 def _rows(ask: Ask, ran: Ran, term: int | None) -> list[dict[str, Any]]:
     """Of one machine."""
-    series, outputs = ask.series[0], ran.outputs[0]
-    count = len(series.time)
-    chosen = range(count) if ask.every else range(count - 1, count)
-    times = format_times(series.time[chosen.start :], ask.served.contract.time.unit)
-    numbers = numbers_of(ask, ran, 0).tolist()
     contract = ask.served.contract
+    chosen = slice(None) if ask.every else slice(-1, None)
+    times = format_times(ask.table.time[chosen], contract.time.unit)
+    said = {name: ran.outputs[name][chosen].tolist() for name in (*SINGLE, "alarm")}
+    numbers = numbers_of(ask, ran)[chosen].tolist()
+    quality, contribution, models = (ran.outputs[name][chosen] for name in ("quality", "contribution", "rul_model"))
     told = []
-    for step, time in zip(chosen, times, strict=True):
-        row: dict[str, Any] = {"asset": ask.assets[0] or None, "term": term, "number": numbers[step], "time": time}
-        values = {name: float(outputs[name][step]) for name in SINGLE}
-        row |= {name: value if math.isfinite(value) else None for name, value in values.items()}
+    for at, time in enumerate(times):
+        row: dict[str, Any] = {"asset": ask.assets[0] or None, "term": term, "number": numbers[at], "time": time}
+        values = {name: said[name][at] for name in SINGLE}
+        row |= {name: value if isfinite(value) else None for name, value in values.items()}
         row["open"] = [name for name in LIVES if values[name] == math.inf]
-        alarm = float(outputs["alarm"][step])
-        row["alarm"] = int(alarm) if math.isfinite(alarm) else 0
-        row["quality"] = _quality(outputs["quality"][step], ask)
-        row["contributions"] = _drivers(outputs["contribution"][step], ask)
+        alarm = said["alarm"][at]
+        row["alarm"] = int(alarm) if isfinite(alarm) else 0
+        row["quality"] = _quality(quality[at], ask)
+        row["contributions"] = _drivers(contribution[at].tolist(), ask)
         if ask.detail:
-            values = dict(zip(contract.rul_models, outputs["rul_model"][step].tolist(), strict=True))
-            row["rul_model"] = {name: value if math.isfinite(value) else None for name, value in values.items()}
+            values = dict(zip(contract.rul_models, models[at].tolist(), strict=True))
+            row["rul_model"] = {name: value if isfinite(value) else None for name, value in values.items()}
         told.append(row)
     return told
 
 
 def _columns(ask: Ask, ran: Ran, terms: Sequence[int | None] | None) -> dict[str, Any]:
     """In the order of the request's rows (only each machine's last without `every`)."""
-    order: list[int] = []
-    assets, numbers, when, said = [], [], [], []
-    own_terms: list[int | None] = []
-    for machine, series in enumerate(ask.series):
-        count = len(series.time)
-        taken = count if ask.every else 1
-        order += ask.places[machine][count - taken :]
-        assets += [ask.assets[machine]] * taken
-        own_terms += [terms[machine] if terms else None] * taken
-        numbers.append(numbers_of(ask, ran, machine)[count - taken :])
-        when.append(series.time[count - taken :])
-        said.append({name: value[count - taken :] for name, value in ran.outputs[machine].items()})
-    sort = np.argsort(np.array(order), kind="stable")
-    outputs = {name: np.concatenate([each[name] for each in said])[sort] for name in (*SINGLE, "alarm")}
-    places = sort.tolist()
+    order = _order(ask)
+    outputs = {name: ran.outputs[name][order] for name in (*SINGLE, "alarm")}
+    machine = np.repeat(np.arange(len(ask.assets)), ask.counts)[order].tolist()
     told: dict[str, Any] = {
-        "asset": [assets[at] for at in places],
-        "term": [own_terms[at] for at in places] if terms else None,
-        "number": np.concatenate(numbers)[sort].tolist(),
-        "time": format_times(np.concatenate(when)[sort], ask.served.contract.time.unit),
+        "asset": [ask.assets[at] for at in machine],
+        "term": [terms[at] for at in machine] if terms else None,
+        "number": numbers_of(ask, ran)[order].tolist(),
+        "time": format_times(ask.table.time[order], ask.served.contract.time.unit),
     }
     told |= {name: _finite(outputs[name]) for name in SINGLE}
     told["open"] = {name: (outputs[name] == np.inf).tolist() for name in LIVES}
     told["alarm"] = np.nan_to_num(outputs["alarm"], posinf=0, neginf=0).astype(int).tolist()
     if ask.detail:
-        models = np.concatenate([each["rul_model"] for each in said])[sort]
+        models = ran.outputs["rul_model"][order]
         told["rul_model"] = {name: _finite(models[:, i]) for i, name in enumerate(ask.served.contract.rul_models)}
     return told
+
+
+def _order(ask: Ask) -> slice | I64:
+    """Rows of the table that are told of, in the order of the request."""
+    if ask.once:  # then they are as they came
+        return slice(None)
+    places = np.array(ask.places)
+    if ask.every:
+        return np.argsort(places, kind="stable")
+    return ask.last[np.argsort(places[ask.last], kind="stable")]
 
 
 def _finite(values: Array) -> list[Any]:
     plain: list[Any] = values.tolist()
     if not np.isfinite(values).all():
-        return [value if math.isfinite(value) else None for value in plain]
+        return [value if isfinite(value) else None for value in plain]
     return plain
 
 
@@ -109,8 +109,9 @@ def _quality(flags: F32, ask: Ask) -> dict[str, list[Any]]:
     return {channels[i].name: _FLAGS[int(flags[i]) & 255] for i in np.flatnonzero(flags).tolist()}
 
 
-def _drivers(contribution: F32, ask: Ask) -> list[dict[str, Any]]:
-    size = np.abs(np.where(np.isfinite(contribution), contribution, 0.0))
-    largest = np.argsort(-size, kind="stable")[:_DRIVERS].tolist()
+def _drivers(contribution: list[float], ask: Ask) -> list[dict[str, Any]]:
+    """The largest first; of equal ones the first channel. Lists: NumPy takes longer for so few."""
+    sizes = [(abs(value), -place) for place, value in enumerate(contribution) if value and isfinite(value)]
+    sizes.sort(reverse=True)
     channels = ask.served.contract.channels
-    return [{"channel": channels[i].name, "value": float(contribution[i])} for i in largest if size[i] > 0]
+    return [{"channel": channels[-at].name, "value": contribution[-at]} for _, at in sizes[:_DRIVERS]]

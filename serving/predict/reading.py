@@ -125,7 +125,8 @@ def _rows(request: PredictRequest, observations: Sequence[Observation], served: 
         _ages([observation.age for observation in observations], contract),
         _waveforms(observations, served),
     )
-    return Ask(served, (request.asset or "",), (series,), (tuple(range(count)),), np.zeros((1, 0), np.float32))
+    alone = np.array([count], np.int64)
+    return Ask(served, (request.asset or "",), series, alone, range(count), np.zeros((1, 0), np.float32))
 
 
 def _columns(columns: Columns, served: Served, rules: Rules) -> Ask:
@@ -148,19 +149,27 @@ def _columns(columns: Columns, served: Served, rules: Rules) -> Ask:
                 raise _unknown_channel(name, contract, "columns.readings")
             readings[:, served.channels[name]] = np.array(numbers, np.float64)  # None becomes NaN
     time = _times(columns.time, contract, "columns.time[{}]")
-    names = columns.event or ["none"] * count
-    event: F32 = np.array([EVENTS[name] for name in names], np.float32)
+    event: F32 = np.zeros(count, np.float32)
+    if columns.event:
+        event[:] = [EVENTS[name] for name in columns.event]
     age = _ages(columns.age or [None] * count, contract)
+    assets, counts, places = _by_machine(columns.asset)
+    _check_count(len(assets), rules.machines, "machines")
+    table = Series(time, readings, event, age)
+    if len(assets) < count:  # else they are in order as they came
+        table = Series(time[places], readings[places], event[places], age[places])
+    return Ask(served, assets, table, counts, places, np.zeros((len(assets), 0), np.float32), form="columns")
+
+
+def _by_machine(names: Sequence[str]) -> tuple[tuple[str, ...], I64, Sequence[int]]:
+    """Machines in the order they come, how many rows each has, and these rows, machine by machine."""
     rows: dict[str, list[int]] = {}
-    for row, asset in enumerate(columns.asset):
+    for row, asset in enumerate(names):
         rows.setdefault(asset, []).append(row)
-    _check_count(len(rows), rules.machines, "machines")
-    series = []
-    for own in rows.values():
-        at: slice | list[int] = slice(own[0], own[0] + 1) if len(own) == 1 else own
-        series.append(Series(time[at], readings[at], event[at], age[at]))
-    places = tuple(tuple(own) for own in rows.values())
-    return Ask(served, tuple(rows), tuple(series), places, np.zeros((len(rows), 0), np.float32), form="columns")
+    counts = np.array([len(own) for own in rows.values()], np.int64)
+    if len(rows) == len(names):
+        return tuple(rows), counts, range(len(names))
+    return tuple(rows), counts, [row for own in rows.values() for row in own]
 
 
 def _check_count(count: int, most: int, what: str) -> None:
@@ -227,28 +236,29 @@ def _waveforms(observations: Sequence[Observation], served: Served) -> dict[str,
 
 
 def _check_times(ask: Ask, rules: Rules) -> None:
-    unit = ask.served.contract.time.unit
+    unit, time = ask.served.contract.time.unit, ask.table.time
     latest = rules.now + round(rules.max_ahead * NANOS)
     part = "columns.time" if ask.form == "columns" else "observations"
-    for machine, series in enumerate(ask.series):
-        time = series.time
-        if unit == "s" and int(time.max()) > latest:
-            step = int(np.argmax(time))
-            raise RequestError(
-                "future",
-                f"{_said(time[step], unit)} is {(int(time[step]) - rules.now) / NANOS:,.0f} s in the future: at most "
-                f"{rules.max_ahead:g} s are allowed; set the clock of what sends it, or check the time zone",
-                f"{part}[{ask.places[machine][step]}]",
-            )
-        back = np.flatnonzero(time[1:] <= time[:-1])
-        if len(back):
-            step = int(back[0]) + 1
-            raise RequestError(
-                "order",
-                f"{_said(time[step], unit)} is not after {_said(time[step - 1], unit)} of row "
-                f"{ask.places[machine][step - 1]}: send each machine's observations in order of time, each once",
-                f"{part}[{ask.places[machine][step]}]",
-            )
+    if unit == "s" and int(time.max()) > latest:
+        row = int(np.argmax(time))
+        raise RequestError(
+            "future",
+            f"{_said(time[row], unit)} is {(int(time[row]) - rules.now) / NANOS:,.0f} s in the future: at most "
+            f"{rules.max_ahead:g} s are allowed; set the clock of what sends it, or check the time zone",
+            f"{part}[{ask.places[row]}]",
+        )
+    if ask.once:
+        return
+    back = time[1:] <= time[:-1]
+    back[ask.last[:-1]] = False  # from one machine to the next
+    if back.any():
+        row = int(np.argmax(back)) + 1
+        raise RequestError(
+            "order",
+            f"{_said(time[row], unit)} is not after {_said(time[row - 1], unit)} of row "
+            f"{ask.places[row - 1]}: send each machine's observations in order of time, each once",
+            f"{part}[{ask.places[row]}]",
+        )
 
 
 def _said(time: np.int64, unit: str) -> str:
@@ -258,26 +268,21 @@ def _said(time: np.int64, unit: str) -> str:
 def _check_ranges(ask: Ask, *, refuse: bool) -> list[str]:
     """Notes of what is physically impossible: the graph flags it and does not use it."""
     channels = ask.served.contract.channels
-    low, high = (np.array([channel.range[end] for channel in channels], np.float32) for end in (0, 1))
-    readings = (
-        np.concatenate([series.readings for series in ask.series]) if len(ask.series) > 1 else ask.series[0].readings
-    )
+    low, high = ask.served.ranges
+    readings = ask.table.readings
     outside: Bool = (readings < low) | (readings > high)  # NaN is neither
     if not outside.any():
         return []
-    rows = [row for places in ask.places for row in places]
     notes = []
     for column in np.flatnonzero(outside.any(axis=0)).tolist():
         at = int(np.flatnonzero(outside[:, column])[0])
         channel = channels[column]
         message = (
             f"channel '{channel.name}' is declared in {channel.unit} ({channel.range[0]:g} … {channel.range[1]:g}); "
-            f"got {readings[at, column]:,.6g} in row {rows[at]}: check the unit"
+            f"got {readings[at, column]:,.6g} in row {ask.places[at]}: check the unit"
         )
         if refuse:
-            raise RequestError(
-                "range", message, f"{'columns' if ask.form == 'columns' else 'observations'}[{rows[at]}]"
-            )
+            raise RequestError("range", message, ask.where(at))
         more = int(outside[:, column].sum()) - 1
         notes.append(message + (f" ({more} more)" if more else "") + "; it is flagged and not used")
     return notes[:_SHOWN] + ([f"{len(notes) - _SHOWN} more channels are out of range"] if len(notes) > _SHOWN else [])

@@ -25,12 +25,12 @@ class Start:
 
 @dataclass(frozen=True, eq=False)
 class Ran:
-    """Per machine: the graph's `outputs` of each observation, [T] or [T,k]; the twins afterwards.
+    """The graph's `outputs` of each observation in the ask's table, [N] or [N,k]; the twins afterwards.
 
     `features`: waveform → (machine int64[K], f32[K,F]), where each machine had one observation.
     """
 
-    outputs: tuple[dict[str, Array], ...]
+    outputs: dict[str, Array]
     after: Start
     features: dict[str, tuple[I64, F32]]
 
@@ -43,67 +43,69 @@ def fresh(served: Served, machines: int) -> Start:
 
 def run(served: Served, asks: Sequence[Ask], starts: Sequence[Start]) -> list[Ran]:
     """All `asks` of the bundle `served`; what each starts from in `starts`."""
-    sizes = [len(ask.assets) for ask in asks]
-    fleet = _fleet(served, sum(sizes), np.concatenate([ask.settings for ask in asks]), starts)
-    series = [each for ask in asks for each in ask.series]
+    fleet = _fleet(served, _joined([ask.settings for ask in asks]), starts)
     wanted = [name for name in served.contract.outputs if not name.endswith(".features")]
     features: dict[str, tuple[I64, F32]] = {}
-    if all(len(each.time) == 1 for each in series):
-        outputs, features = _once(fleet, series, wanted)
+    if all(ask.once for ask in asks):
+        outputs, features = _once(fleet, [ask.table for ask in asks], wanted)
     else:
-        outputs = _histories(fleet, series, wanted)
-    ran, at = [], 0
-    for size in sizes:
-        rows = slice(at, at + size)
-        own = {name: _part(found, at, at + size) for name, found in features.items()}
-        after = Start(fleet.state[rows].copy(), fleet.time[rows].copy(), fleet.number[rows].copy())
-        ran.append(Ran(tuple(outputs[rows]), after, own))
-        at += size
+        outputs = _histories(fleet, [series for ask in asks for series in ask.each()], wanted)
+    ran, machine, row = [], 0, 0
+    for ask in asks:
+        mine, rows = slice(machine, machine + len(ask.assets)), slice(row, row + ask.observations)
+        own = {name: _part(found, mine.start, mine.stop) for name, found in features.items()}
+        after = Start(fleet.state[mine], fleet.time[mine], fleet.number[mine])
+        ran.append(Ran({name: value[rows] for name, value in outputs.items()}, after, own))
+        machine, row = mine.stop, rows.stop
     return ran
 
 
-def _fleet(served: Served, machines: int, settings: F32, starts: Sequence[Start]) -> Fleet:
-    fleet = served.bundle.fleet([str(row) for row in range(machines)], settings)  # machines may be in it twice
-    fleet.state = np.concatenate([start.state for start in starts])
+def _fleet(served: Served, settings: F32, starts: Sequence[Start]) -> Fleet:
+    fleet = served.bundle.fleet([str(row) for row in range(len(settings))], settings)  # machines may be in it twice
+    fleet.state = np.concatenate([start.state for start in starts])  # a copy: it is advanced in place
     fleet.time = np.concatenate([start.time for start in starts])
     fleet.number = np.concatenate([start.number for start in starts])
     return fleet
 
 
 def _once(
-    fleet: Fleet, series: Sequence[Series], wanted: Sequence[str]
-) -> tuple[list[dict[str, Array]], dict[str, tuple[I64, F32]]]:
+    fleet: Fleet, tables: Sequence[Series], wanted: Sequence[str]
+) -> tuple[dict[str, Array], dict[str, tuple[I64, F32]]]:
     """One observation each: one call. The path of the newest observations, so no detour."""
-    names = sorted({name for each in series for name in each.waveforms})
-    waveforms = {}
-    for name in names:
-        having = [row for row, each in enumerate(series) if name in each.waveforms and len(each.waveforms[name][0])]
-        if having:
-            samples = np.concatenate([series[row].waveforms[name][1] for row in having])
-            waveforms[name] = (samples, np.array(having, np.int64))
-    extra = [f"{name}.features" for name in waveforms if f"{name}.features" in fleet.step.outputs]
+    waveforms: dict[str, tuple[list[F32], list[I64]]] = {}
+    start = 0
+    for table in tables:
+        for name, (row, samples) in table.waveforms.items():
+            blocks, rows = waveforms.setdefault(name, ([], []))
+            blocks.append(samples)
+            rows.append(row + start)
+        start += len(table.time)
+    given = {name: (np.concatenate(blocks), np.concatenate(rows)) for name, (blocks, rows) in waveforms.items()}
+    extra = [f"{name}.features" for name in given if f"{name}.features" in fleet.step.outputs]
     outputs, accepted = fleet.advance(
         slice(None),
-        np.concatenate([each.time for each in series]),
-        np.concatenate([each.readings for each in series]),
-        np.concatenate([each.event for each in series]),
-        np.concatenate([each.age for each in series]),
-        waveforms,
+        _joined([each.time for each in tables]),
+        _joined([each.readings for each in tables]),
+        _joined([each.event for each in tables]),
+        _joined([each.age for each in tables]),
+        given,
         [*wanted, *extra],
     )
     assert accepted.all(), "times were checked"
-    features = {name[:-9]: (waveforms[name[:-9]][1], outputs.pop(name)) for name in extra}
-    return [{name: outputs[name][row : row + 1] for name in wanted} for row in range(len(series))], features
+    features = {name[:-9]: (given[name[:-9]][1], outputs.pop(name)) for name in extra}
+    return outputs, features
 
 
-def _histories(fleet: Fleet, series: Sequence[Series], wanted: Sequence[str]) -> list[dict[str, Array]]:
-    found: list[dict[str, list[Array]]] = [{name: [] for name in wanted} for _ in series]
+def _histories(fleet: Fleet, series: Sequence[Series], wanted: Sequence[str]) -> dict[str, Array]:
+    found: list[list[dict[str, Array]]] = [[] for _ in series]
     for asset, _, outputs in replay(fleet, {str(row): [each] for row, each in enumerate(series)}, wanted):
-        for name in wanted:
-            found[int(asset)][name].append(outputs[name])
-    return [
-        {name: parts[0] if len(parts) == 1 else np.concatenate(parts) for name, parts in each.items()} for each in found
-    ]
+        found[int(asset)].append(outputs)
+    parts = [part for each in found for part in each]
+    return {name: np.concatenate([part[name] for part in parts]) for name in wanted}
+
+
+def _joined(arrays: Sequence[Array]) -> Array:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _part(found: tuple[I64, F32], start: int, stop: int) -> tuple[I64, F32]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sqlalchemy import Connection, select
 
+from edge_runtime.arrays import F32
 from edge_runtime.clock import Clock
 from edge_runtime.decode import decode
 from edge_runtime.manifest import Contract
@@ -17,13 +18,14 @@ from serving.database.engine import Database, away
 from serving.database.tables import contracts, models
 from serving.errors import RequestError
 from serving.models.catalogue import Catalogue
+from serving.models.served import Served
 from serving.predict.answers import answer
 from serving.predict.ask import Ask
 from serving.predict.predictor import dump, each_alone_if_it_fails
 from serving.predict.reading import read_settings
 from serving.predict.run import Ran, Start, run
 from serving.twins.record import Outcome, Recorder, check_same
-from serving.twins.resume import start
+from serving.twins.resume import as_they_are, goes_on, start
 from serving.twins.stored import Machine, Remembered, read_machines, read_remembered
 
 
@@ -120,26 +122,30 @@ class Continuing:
             own.append(machine)
         keep, notes = _keep(job, own), list(job.ask.notes)
         served, contract = job.ask.served, job.ask.served.contract
-        settings = np.stack([read_settings(dict(machine.settings), contract) for machine in own])
-        starts = [
-            start(connection, machine, served, settings[place], self._contract, notes)
-            for place, machine in enumerate(own)
-        ]
-        begun = (
-            starts[0]
-            if len(starts) == 1
-            else Start(
-                np.concatenate([each.state for each in starts]),
-                np.concatenate([each.time for each in starts]),
-                np.concatenate([each.number for each in starts]),
-            )
-        )
+        settings = read_settings({}, contract)[None, :].repeat(len(own), axis=0)
+        for place, machine in enumerate(own):
+            if machine.settings:
+                settings[place] = read_settings(dict(machine.settings), contract)
+        begun = self._begin(connection, own, served, settings, notes)
         _check_after(job, begun)
         _check_newer(job, begun)
         if not keep:
             why = "it was asked for" if job.store is False else _owned(own)
             notes.append(f"a preview: nothing was stored, for {why}")
         return _Ready(job, replace(job.ask, settings=settings, notes=notes), tuple(own), begun, keep)
+
+    def _begin(
+        self, connection: Connection, own: Sequence[Machine], served: Served, settings: F32, notes: list[str]
+    ) -> Start:
+        if all(goes_on(machine, served) for machine in own):
+            return as_they_are(own)
+        starts = [
+            start(connection, machine, served, settings[place], self._contract, notes)
+            for place, machine in enumerate(own)
+        ]
+        state = np.concatenate([each.state for each in starts])
+        time, number = ([getattr(each, name) for each in starts] for name in ("time", "number"))
+        return Start(state, np.concatenate(time), np.concatenate(number))
 
     def _contract(self, connection: Connection, model_id: str) -> Contract | None:
         """Of a bundle on the shelf, or of one whose states were stored."""
@@ -225,13 +231,15 @@ def _check_after(job: Continuation, begun: Start) -> None:
 
 def _check_newer(job: Continuation, begun: Start) -> None:
     ask = job.ask
-    for place, series in enumerate(ask.series):
-        if begun.number[place] and series.time[0] <= begun.time[place]:
-            unit = ask.served.contract.time.unit
-            came, last = format_times(np.array([series.time[0], begun.time[place]]), unit)
-            raise RequestError(
-                "not_newer",
-                f"{came} is not after {last}, the last observation (number {int(begun.number[place])}) of the twin of "
-                f"'{ask.assets[place]}': a twin never goes back; send what is newer",
-                ask.where(place, 0),
-            )
+    first = ask.table.time[ask.first]
+    back = (first <= begun.time) & (begun.number > 0)
+    if back.any():
+        machine = int(np.argmax(back))
+        unit = ask.served.contract.time.unit
+        came, last = format_times(np.array([first[machine], begun.time[machine]]), unit)
+        raise RequestError(
+            "not_newer",
+            f"{came} is not after {last}, the last observation (number {int(begun.number[machine])}) of the twin of "
+            f"'{ask.assets[machine]}': a twin never goes back; send what is newer",
+            ask.where(int(ask.first[machine])),
+        )

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import BindParameter, Connection, bindparam, delete, select
+from sqlalchemy import Connection, delete, select
 
 from edge_runtime.arrays import F32, Array
 from edge_runtime.contract.rows import Keys, Observations, Prognoses
 from serving.database import bulk, rows
 from serving.database.engine import Database
+from serving.database.prepared import Prepared, among
 from serving.database.tables import (
     assets,
     contracts,
@@ -33,17 +34,16 @@ from serving.predict.run import Ran
 from serving.registry.settings import RegistrySettings
 from serving.twins.stored import Machine, Remembered, read_remembered
 
-_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
-_OWNERS = (
+_OWNERS = Prepared(
     select(assets.c.id, assets.c.gateway, assets.c.term)
-    .where(assets.c.id.in_(_IDS))
+    .where(among(assets.c.id, "ids"))
     .order_by(assets.c.id)
     .with_for_update(key_share=True)
 )
-_TWINS = (
+_TWINS = Prepared(
     select(twins.c.asset, twins.c.term, twins.c.number, models.c.model_id)
     .join(models, twins.c.model == models.c.id)
-    .where(twins.c.asset.in_(_IDS))
+    .where(among(twins.c.asset, "ids"))
 )
 _HOUR = 3_600_000_000_000
 _NEWER = "(excluded.term, excluded.number) > (latest.term, latest.number)"
@@ -73,6 +73,7 @@ class _Batch:
     outcomes: Sequence[Outcome]
     common: dict[str, list[int]]
     layouts: tuple[Layout, Layout]
+    keys: tuple[str, str]
     columns: tuple[Mapping[str, Sequence[Any]], Mapping[str, Sequence[Any]]]
     last: list[int]
 
@@ -120,7 +121,7 @@ class Recorder:
         served = [batch.served for batch in batches]
         layouts = [layout for batch in batches for layout in batch.layouts]
         if any(each.model_id not in self._names.models for each in served) or any(
-            layout.key not in self._names.layouts for layout in layouts
+            key not in self._names.layouts for batch in batches for key in batch.keys
         ):
             self._names.learn(self._database, at, {}, [each.model_id for each in served], layouts, [])
         new = [each for each in served if self._names.models[each.model_id] not in self._contracts]
@@ -175,8 +176,8 @@ class Recorder:
         """Of outcomes of one bundle."""
         own, model = batch.outcomes, self._names.models[batch.served.model_id]
         common = batch.common | {"model": [model] * len(batch.common["asset"])}
-        for table, layout, columns in zip((observations, prognoses), batch.layouts, batch.columns, strict=True):
-            whole = {**common, "layout": [self._names.layouts[layout.key]] * len(common["asset"]), **columns}
+        for table, key, columns in zip((observations, prognoses), batch.keys, batch.columns, strict=True):
+            whole = {**common, "layout": [self._names.layouts[key]] * len(common["asset"]), **columns}
             bulk.insert(connection, table, whole)
         newest = {name: [values[place] for place in batch.last] for name, values in whole.items()}
         bulk.upsert(connection, latest, newest | {"at": [at] * len(batch.last)}, _NEWER)
@@ -188,7 +189,7 @@ class Recorder:
             "number": [number for each in own for number in each.ran.after.number.tolist()],
             "t": [time for each in own for time in each.ran.after.time.tolist()],
             "model": [model] * len(machines),
-            "state": [row.tobytes() for each in own for row in np.ascontiguousarray(each.ran.after.state, "<f4")],
+            "state": [body for each in own for body in rows.cut(np.ascontiguousarray(each.ran.after.state, "<f4"))],
             "at": [at] * len(machines),
         }
         bulk.upsert(connection, twins, changed, "true")
@@ -224,12 +225,13 @@ def _batch(own: Sequence[Outcome], at: int) -> _Batch:
         "t": keys.t.tolist(),
         "term": keys.term.tolist(),
         "number": keys.number.tolist(),
-        "t_rx": seen.t_rx.tolist(),
+        "t_rx": [at] * len(keys),
     }
-    columns = ({"body": rows.observation_columns(seen)["body"]}, rows.prognosis_columns(said))
-    layouts = tuple(Layout(body.kind, kind, rows.layout_of(body)) for body in (seen, said))
+    measured, told = Layout(seen.kind, kind, rows.layout_of(seen)), Layout(said.kind, kind, rows.layout_of(said))
+    body = rows.observation_columns(seen, measured.body)["body"]
+    columns = ({"body": body}, rows.prognosis_columns(said, told.body))
     last = np.flatnonzero(np.diff(keys.asset, append=-1)).tolist()
-    return _Batch(served, own, common, (layouts[0], layouts[1]), columns, last)
+    return _Batch(served, own, common, (measured, told), (measured.key, told.key), columns, last)
 
 
 def _lock(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[int | None, int, tuple[int, int, str] | None]]:
@@ -237,9 +239,9 @@ def _lock(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[int | N
 
     Two statements: PostgreSQL reads what it has waited for anew, but not what is joined to it.
     """
-    given = {"ids": list(ids)}
-    owners = connection.execute(_OWNERS, given).all()
-    found = {asset: (term, number, model) for asset, term, number, model in connection.execute(_TWINS, given)}
+    wanted = list(ids)
+    owners = _OWNERS(connection, ids=wanted)
+    found = {asset: (term, number, model) for asset, term, number, model in _TWINS(connection, ids=wanted)}
     return {asset: (gateway, term, found.get(asset)) for asset, gateway, term in owners}
 
 
@@ -264,23 +266,21 @@ def check_same(known: Remembered, request: str) -> bytes:
 def _keys(own: Sequence[Outcome]) -> Keys:
     """Machines in the order of the outcomes."""
     machines = [machine for each in own for machine in each.machines]
-    series = [series for each in own for series in each.ask.series]
-    counts = [len(each.time) for each in series]
-    numbers = [numbers_of(each.ask, each.ran, place) for each in own for place in range(len(each.machines))]
+    counts = np.concatenate([each.ask.counts for each in own])
     return Keys(
         tuple(machine.name for machine in machines),
         np.repeat(np.arange(len(machines), dtype=np.int32), counts),
         np.repeat(np.array([machine.term for machine in machines], np.int64), counts),
-        np.concatenate(numbers),
-        np.concatenate([each.time for each in series]),
+        np.concatenate([numbers_of(each.ask, each.ran) for each in own]),
+        np.concatenate([each.ask.table.time for each in own]),
     )
 
 
 def _observations(own: Sequence[Outcome], kind: str, keys: Keys, channels: tuple[str, ...], at: int) -> Observations:
-    series = [series for each in own for series in each.ask.series]
+    tables = [each.ask.table for each in own]
 
     def joined(name: str) -> F32:
-        return np.concatenate([getattr(each, name) for each in series])
+        return np.concatenate([getattr(each, name) for each in tables])
 
     return Observations(
         kind, keys, channels, np.full(len(keys), at, np.int64), joined("readings"), joined("event"), joined("age")
@@ -288,6 +288,6 @@ def _observations(own: Sequence[Outcome], kind: str, keys: Keys, channels: tuple
 
 
 def _prognoses(own: Sequence[Outcome], kind: str, keys: Keys) -> Prognoses:
-    outputs = [outputs for each in own for outputs in each.ran.outputs]
+    outputs = [each.ran.outputs for each in own]
     joined: dict[str, Array] = {name: np.concatenate([each[name] for each in outputs]) for name in outputs[0]}
     return Prognoses(kind, keys, joined)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,13 +34,28 @@ class _Row:
     number: I64
 
 
+def goes_on(machine: Machine, served: Served) -> bool:
+    """Whether its stored twin is the newest there is, and of this bundle: the usual case, with no more to read."""
+    twin = machine.twin
+    own = twin is not None and machine.gateway is None and twin.term == machine.term
+    return own and twin is not None and twin.model_id == served.model_id
+
+
+def as_they_are(machines: Sequence[Machine]) -> Start:
+    """The stored twins of machines, each of which `goes_on`."""
+    stored = [machine.twin for machine in machines if machine.twin is not None]
+    state = np.concatenate([twin.state for twin in stored]).reshape(len(stored), -1)
+    time, number = np.array([(twin.t, twin.number) for twin in stored], np.int64).T.copy()
+    return Start(state, time, number)
+
+
 def start(
     connection: Connection, machine: Machine, served: Served, settings: F32, contract_of: FindContract, notes: list[str]
 ) -> Start:
     """The twin of `machine` as `served` goes on with it; what of it is not as it was is told in `notes`."""
+    if goes_on(machine, served):
+        return as_they_are([machine])
     twin = _newest(connection, machine)
-    if machine.gateway is None and machine.twin is twin and twin is not None and twin.model_id == served.model_id:
-        return _as_it_is(twin)  # the usual way: no more to read
     fleet = served.bundle.fleet([machine.name], settings[None, :])
     if twin is None:
         since = START
@@ -55,10 +70,6 @@ def start(
     if count:
         notes.append(f"'{machine.name}': {count} stored observations were replayed")
     return Start(fleet.state, fleet.time, fleet.number)
-
-
-def _as_it_is(twin: Twin) -> Start:
-    return Start(twin.state[None, :], np.array([twin.t], np.int64), np.array([twin.number], np.int64))
 
 
 def _newest(connection: Connection, machine: Machine) -> Twin | None:
