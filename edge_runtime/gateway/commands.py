@@ -26,7 +26,8 @@ from edge_runtime.clock import Clock
 from edge_runtime.contract import bodies
 from edge_runtime.contract.command import Command, public_key, verify
 from edge_runtime.contract.message import Lane, Outgoing
-from edge_runtime.errors import CommandError, CommandRefusedError, EdgeError
+from edge_runtime.contract.text import load
+from edge_runtime.errors import CommandError, CommandRefusedError, EdgeError, WireError
 from edge_runtime.gateway.command_log import BEGUN, CommandLog, Record
 from edge_runtime.gateway.command_rules import MINUTE, Rules
 from edge_runtime.gateway.config import AllowedCommand, CommandSettings
@@ -39,6 +40,8 @@ WAITING = 32  # commands that may wait; they are rare, and expire
 WRITE_TIMEOUT = 60.0  # s; sources have shorter ones of their own
 READ_TRIES = 100  # at reading back after a restart, a pause apart: sources need time to connect
 PAUSE = 0.2  # s
+_DECLINE = 1_000_000_000  # nanos between two answers that commands are off
+_LARGEST = 64 << 10  # bytes of a command
 _AUTHENTIC = ("future", "expired")  # refusals that follow a signature which was right
 
 
@@ -79,6 +82,7 @@ class CommandDesk:
         self._ended: list[Record] = []  # and not yet on disk
         self._unanswered: list[Record] = []
         self._lock = threading.Lock()
+        self._declined: int | None = None
         self._committed: list[str] = []  # ids whose answer is in the spool
         if settings.enabled and settings.public_key is not None:
             self._key = public_key(_text(settings.public_key))
@@ -107,6 +111,7 @@ class CommandDesk:
         """From the link's thread, whatever came."""
         try:
             if not self._settings.enabled:
+                self._decline(payload, retained)
                 raise CommandRefusedError("off", "commands are off: see [commands] enabled")
             self._queue.put_nowait(_Came(payload, retained, self._clock.monotonic()))
         except queue.Full:
@@ -294,6 +299,19 @@ class CommandDesk:
         reason = None if record.reason is None else record.reason[:1000]
         answer = bodies.Ack(record.id, record.status, record.asset, record.channel, reason, record.read_back, now)
         return Outgoing("ack", Lane.ALARM, record.asset, now, now, bodies.pack(answer))
+
+    def _decline(self, payload: bytes, retained: bool) -> None:
+        """That commands are off, to who has sent one. Nobody can be known here without a key: once a second at most."""
+        now = self._clock.monotonic()
+        if retained or len(payload) > _LARGEST or (self._declined is not None and now - self._declined < _DECLINE):
+            return
+        try:
+            fields = load(payload, "a command")
+            if fields.get("gateway") == self._gateway:
+                self._tell(fields["id"], fields["asset"], fields["channel"], "off")
+                self._declined = now
+        except (WireError, ValueError, TypeError, KeyError):
+            return
 
     def _count_refused(self, refusal: CommandRefusedError) -> None:
         self.counts[f"refused_{refusal.reason}"] += 1

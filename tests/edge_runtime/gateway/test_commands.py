@@ -176,6 +176,24 @@ def test_commands_are_off_by_default(tmp_path):
     assert not (tmp_path / "c.db").exists()
 
 
+def test_that_commands_are_off_is_answered_once_a_second_at_most(tmp_path):
+    clock, works = TurnedClock(), []
+    desk = CommandDesk(CommandSettings(), "gw-7", [], {}.get, lambda work: works.append(work) or True, tmp_path, clock)
+    command = Command("c-1", "gw-7", "pump-3", 2, "speed", 1.0, issued=1, expires=2, ttl=1.0)
+    for payload in (sign(KEY, replace(command, gateway="gw-8")), b"[]", b'{"gateway": "gw-7"}', b"\xff", b"1" * 70_000):
+        desk.receive(payload, False)
+    desk.receive(b'{"gateway": "gw-7", "id": 1, "asset": [], "channel": "speed"}', False)
+    desk.receive(sign(KEY, command), True)
+    assert not works
+    for _ in range(3):
+        desk.receive(sign(KEY, command), False)
+    clock.passed += SECOND
+    desk.receive(sign(KEY, command), False)
+    answers = [json.loads(message.body) for work in works for message in work.messages]
+    assert [(one["id"], one["status"], one["reason"]) for one in answers] == [("c-1", "refused", "off")] * 2
+    assert desk.counts == {"refused_off": 11}
+
+
 def test_a_replayed_command_is_answered_again_but_not_carried_out_again(station):
     command = station.command()
     station.give(command)
