@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,11 @@ def _pack(
 
 
 def _kind(layout: Sequence[Field]) -> np.dtype[Any]:
+    return _dtype(tuple(layout))
+
+
+@lru_cache(1000)  # making one takes as long as packing a row
+def _dtype(layout: tuple[Field, ...]) -> np.dtype[Any]:
     return np.dtype([(name, f"<{code}", () if width is None else (width,)) for name, code, width in layout])
 
 

@@ -43,7 +43,7 @@ def fresh(served: Served, machines: int) -> Start:
 
 def run(served: Served, asks: Sequence[Ask], starts: Sequence[Start]) -> list[Ran]:
     """All `asks` of the bundle `served`; what each starts from in `starts`."""
-    fleet = _fleet(served, _joined([ask.settings for ask in asks]), starts)
+    fleet = _fleet(served, joined([ask.settings for ask in asks]), starts)
     wanted = [name for name in served.contract.outputs if not name.endswith(".features")]
     features: dict[str, tuple[I64, F32]] = {}
     if all(ask.once for ask in asks):
@@ -84,10 +84,10 @@ def _once(
     extra = [f"{name}.features" for name in given if f"{name}.features" in fleet.step.outputs]
     outputs, accepted = fleet.advance(
         slice(None),
-        _joined([each.time for each in tables]),
-        _joined([each.readings for each in tables]),
-        _joined([each.event for each in tables]),
-        _joined([each.age for each in tables]),
+        joined([each.time for each in tables]),
+        joined([each.readings for each in tables]),
+        joined([each.event for each in tables]),
+        joined([each.age for each in tables]),
         given,
         [*wanted, *extra],
     )
@@ -104,7 +104,8 @@ def _histories(fleet: Fleet, series: Sequence[Series], wanted: Sequence[str]) ->
     return {name: np.concatenate([part[name] for part in parts]) for name in wanted}
 
 
-def _joined(arrays: Sequence[Array]) -> Array:
+def joined(arrays: Sequence[Array]) -> Array:
+    """All rows; without a copy if that is one array."""
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, delete, select
 
-from edge_runtime.arrays import F32, Array
 from edge_runtime.contract.rows import Keys, Observations, Prognoses
 from serving.database import bulk, rows
 from serving.database.engine import Database
@@ -30,7 +29,7 @@ from serving.hub.names import Layout, Names
 from serving.models.served import Served
 from serving.predict.answers import numbers_of
 from serving.predict.ask import Ask
-from serving.predict.run import Ran
+from serving.predict.run import Ran, joined
 from serving.registry.settings import RegistrySettings
 from serving.twins.stored import Machine, Remembered, read_remembered
 
@@ -278,16 +277,10 @@ def _keys(own: Sequence[Outcome]) -> Keys:
 
 def _observations(own: Sequence[Outcome], kind: str, keys: Keys, channels: tuple[str, ...], at: int) -> Observations:
     tables = [each.ask.table for each in own]
-
-    def joined(name: str) -> F32:
-        return np.concatenate([getattr(each, name) for each in tables])
-
-    return Observations(
-        kind, keys, channels, np.full(len(keys), at, np.int64), joined("readings"), joined("event"), joined("age")
-    )
+    readings, event, age = (joined([getattr(each, name) for each in tables]) for name in ("readings", "event", "age"))
+    return Observations(kind, keys, channels, np.full(len(keys), at, np.int64), readings, event, age)
 
 
 def _prognoses(own: Sequence[Outcome], kind: str, keys: Keys) -> Prognoses:
     outputs = [each.ran.outputs for each in own]
-    joined: dict[str, Array] = {name: np.concatenate([each[name] for each in outputs]) for name in outputs[0]}
-    return Prognoses(kind, keys, joined)
+    return Prognoses(kind, keys, {name: joined([each[name] for each in outputs]) for name in outputs[0]})
