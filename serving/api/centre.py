@@ -13,6 +13,7 @@ from serving.api.jwt import Tokens
 from serving.api.keys import Keys
 from serving.api.metrics import Metrics
 from serving.api.settings import ServiceSettings
+from serving.commands.settings import CommandSettings
 from serving.database.engine import Database
 from serving.database.schema import check, upgrade
 from serving.errors import AwayError, ConfigError
@@ -30,8 +31,15 @@ log = logging.getLogger(__name__)
 class Centre:
     """`database` None: neither keys nor stored twins. Histories have a lane of their own, for they take long."""
 
-    def __init__(self, settings: ServiceSettings, database: Database | None, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        database: Database | None,
+        clock: Clock | None = None,
+        commands: CommandSettings | None = None,
+    ) -> None:
         self.settings, self.database = settings, database
+        self.commands = commands or CommandSettings()
         self.clock = clock or SystemClock()
         keys = None if database is None else Keys(database)
         tokens = None if settings.jwt is None else Tokens(settings.jwt)
@@ -61,7 +69,7 @@ class Centre:
         path = os.environ.get(CONFIG)
         if path:
             config = read_config(path)
-            return cls(config.service, Database(config.database))
+            return cls(config.service, Database(config.database), commands=config.commands)
         insecure = os.environ.get(INSECURE, "").lower() in ("1", "true", "yes")
         settings = ServiceSettings(insecure=insecure)
         return cls(settings, None)

@@ -16,11 +16,14 @@ STATUS: Mapping[str, int] = {
     "no_key": 401,
     "wrong_key": 401,
     "role": 403,
+    "approver": 403,  # nobody approves a command of their own
     "insecure": 403,
     "unknown_path": 404,
     "unknown_fleet": 404,
     "unknown_version": 404,
     "unknown_asset": 404,
+    "unknown_command": 404,
+    "unknown_moment": 404,  # before anything that is stored
     "method": 405,
     "slow": 408,
     "conflict": 409,  # somebody else was faster, or the twin has moved on
@@ -28,7 +31,10 @@ STATUS: Mapping[str, int] = {
     "term": 409,
     "owner": 409,
     "tier": 409,
+    "commands_off": 409,
     "in_progress": 409,
+    "not_replayable": 409,  # what the past twin saw is not all stored
+    "unknown_model": 409,  # its bundle is not served any more
     "size": 413,
     "encoding": 415,
     "form": 422,
