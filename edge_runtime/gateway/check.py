@@ -13,7 +13,14 @@ from pathlib import Path
 from edge_runtime.clock import Clock, SystemClock
 from edge_runtime.errors import EdgeError
 from edge_runtime.gateway.checks.centre import check_link
-from edge_runtime.gateway.checks.here import check_commands, check_computer, check_folder, check_http, check_secrets
+from edge_runtime.gateway.checks.here import (
+    check_assignments,
+    check_commands,
+    check_computer,
+    check_folder,
+    check_http,
+    check_secrets,
+)
 from edge_runtime.gateway.checks.line import Line
 from edge_runtime.gateway.checks.models import check_models
 from edge_runtime.gateway.config import GatewayConfig, SourceConfig, read_config
@@ -42,7 +49,12 @@ def check(path: Path, clock: Clock | None = None) -> list[Line]:
         for future in sources:
             lines += future.result()
         lines += link.result()
-    return [*lines, *check_commands(config.commands), *check_http(config.http)]
+    return [
+        *lines,
+        *check_commands(config.commands),
+        *check_assignments(config.assignment_key),
+        *check_http(config.http),
+    ]
 
 
 def _source(source: SourceConfig, gateway: str, clock: Clock) -> list[Line]:

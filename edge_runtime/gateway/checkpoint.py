@@ -13,6 +13,7 @@ from edge_runtime.contract.block import read_table, write_table
 from edge_runtime.contract.limits import Limits
 from edge_runtime.decode import decode
 from edge_runtime.errors import JournalError
+from edge_runtime.gateway.assigned import Assigned
 from edge_runtime.gateway.layout import Layout, pack_layouts, unpack_layouts
 from edge_runtime.gateway.twins import Twins
 from edge_runtime.manifest import Contract
@@ -24,7 +25,7 @@ _LIMITS = Limits(json=1 << 26, block=1 << 40, columns=16)
 class Saved:
     """The twins of one class as a checkpoint has them; `index` asset → row of `state`, `time` and `number`.
 
-    `layouts`: of the journal's entries, oldest first.
+    `layouts`: of the journal's entries, oldest first. `assigned`: asset → what the centre told of it.
     """
 
     model_id: str
@@ -37,6 +38,7 @@ class Saved:
     occurrences: Mapping[str, Any]
     layouts: list[Layout]
     streams: Mapping[str, bytes]
+    assigned: Mapping[str, Assigned]
 
 
 def layout(twins: Twins, position: int) -> Layout:
@@ -55,6 +57,7 @@ def pack_twins(name: str, twins: Twins, layouts: list[Layout], streams: Mapping[
         "layouts": pack_layouts(layouts),
         "intake": twins.intake.state(),
         "occurrences": json.dumps(twins.occurrences.state()).encode(),
+        "assigned": json.dumps({asset: dataclasses.asdict(one) for asset, one in twins.assigned.items()}).encode(),
         **{f"streams.{part}": data for part, data in streams.items()},
     }
     return {f"{name}/{part}": data for part, data in parts.items()}
@@ -79,6 +82,10 @@ def unpack_twins(name: str, parts: Mapping[str, bytes]) -> Saved | None:
             occurrences=json.loads(mine["occurrences"]),
             layouts=layouts,
             streams={key.partition(".")[2]: data for key, data in mine.items() if key.startswith("streams.")},
+            assigned={
+                asset: decode(Assigned, one, "assigned")
+                for asset, one in json.loads(mine.get("assigned", b"{}")).items()
+            },
         )
     except (KeyError, ValueError) as error:
         raise JournalError(

@@ -92,6 +92,14 @@ class CommandSettings:
 
 
 @dataclass(frozen=True)
+class AssignmentSettings:
+    """What the centre tells about single machines: term, settings, state. `public_key` None: that of the commands."""
+
+    enabled: bool = False
+    public_key: Path | None = None
+
+
+@dataclass(frozen=True)
 class HttpSettings:
     """Metrics, health and status. Whoever asks from elsewhere must send the text in `token_file` as bearer token."""
 
@@ -144,9 +152,15 @@ class GatewayConfig:
     spool: SpoolSettings
     link: LinkSettings
     commands: CommandSettings = field(default_factory=CommandSettings)
+    assignments: AssignmentSettings = field(default_factory=AssignmentSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     log: LogSettings = field(default_factory=LogSettings)
     sources: tuple[SourceConfig, ...] = ()
+
+    @property
+    def assignment_key(self) -> Path | None:
+        """File with the key that assignments are signed with; None: they are off."""
+        return (self.assignments.public_key or self.commands.public_key) if self.assignments.enabled else None
 
 
 # A section may be left out if all of its keys have defaults.
@@ -157,6 +171,7 @@ _SECTIONS: Mapping[str, Any] = {
     "spool": SpoolSettings,
     "link": LinkSettings,
     "commands": CommandSettings,
+    "assignments": AssignmentSettings,
     "http": HttpSettings,
     "log": LogSettings,
 }
@@ -242,6 +257,10 @@ def _check_together(sections: Mapping[str, Any], sources: list[SourceConfig], pr
     for name, count in Counter(source.name for source in sources).items():
         if count > 1:
             problems.append(f"source '{name}' is there {count} times: give each [[source]] a name of its own")
+    assignments, commands = sections["assignments"], sections["commands"]
+    keys = [section.public_key for section in (assignments, commands) if section is not None]
+    if assignments is not None and assignments.enabled and not any(keys):
+        problems.append('assignments need the public key of the centre: write public_key = "centre.pem"')
     commands, names = sections["commands"], [source.name for source in sources]
     for i, allowed in enumerate(commands.allow if commands is not None else ()):
         if allowed.source is not None and allowed.source not in names:

@@ -22,6 +22,7 @@ from edge_runtime.batch import Batch
 from edge_runtime.clock import Clock
 from edge_runtime.contract.message import Lane, Outgoing
 from edge_runtime.errors import JournalError
+from edge_runtime.gateway.assigned import Effect, apply
 from edge_runtime.gateway.checkpoint import layout, pack_twins
 from edge_runtime.gateway.inbox import GatewayInbox
 from edge_runtime.gateway.layout import Layout
@@ -29,7 +30,7 @@ from edge_runtime.gateway.narrow import narrow
 from edge_runtime.gateway.streams import Streams
 from edge_runtime.gateway.twins import Advanced, Twins
 from edge_runtime.journal.entries import pack_batch, pack_samples
-from edge_runtime.journal.work import BUNDLE, OBSERVATIONS, SAMPLES, Checkpoint, Entry, Work
+from edge_runtime.journal.work import ASSIGNMENT, BUNDLE, OBSERVATIONS, SAMPLES, Checkpoint, Entry, Work
 from edge_runtime.sources.source import Arrival, WaveformArrival
 
 SECOND = 1_000_000_000
@@ -318,6 +319,20 @@ class Engine:
         work.checkpoint = Checkpoint(self.position, parts)
         self._written, self._written_busy = self.position, self.busy
         self._checkpoint_due = self.clock.monotonic() + int(self.settings.checkpoint_every * SECOND)
+
+    # ------------------------------------------------------------------ what the centre tells
+
+    def find(self, asset: str) -> tuple[str, Twins | None]:
+        """Class and twins of a machine; None: it is not here."""
+        for name, twins in self.twins.items():
+            if asset in twins.fleet.index:
+                return name, twins
+        return "", None
+
+    def assign(self, name: str, effect: Effect, work: Work) -> None:
+        """A machine of class `name` goes on as the centre wants it; between two rounds only."""
+        self.add_entry(work, ASSIGNMENT, name, effect.pack())
+        apply(self.twins[name], effect)
 
     # ------------------------------------------------------------------ another bundle
 

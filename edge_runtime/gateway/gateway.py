@@ -21,6 +21,7 @@ from edge_runtime.contract.message import Outgoing
 from edge_runtime.contract.request import Request
 from edge_runtime.errors import EdgeError
 from edge_runtime.gateway import report
+from edge_runtime.gateway.assignments import AssignmentDesk
 from edge_runtime.gateway.commands import CommandDesk
 from edge_runtime.gateway.config import GatewayConfig
 from edge_runtime.gateway.engine import SECOND, Engine, EngineSettings
@@ -138,6 +139,7 @@ class Gateway:
             settings.data / COMMANDS,
             self.clock,
         )
+        self.assignments = AssignmentDesk(self.config.assignment_key, settings.id, self.engine, self.clock)
         self.resumed = resume(self.engine, recovered, progress)
         self._say_how_it_resumed(recovered.moved_aside)
         self.journal.start(self.link.committed)
@@ -162,6 +164,8 @@ class Gateway:
         self.link.start()
         self.commands.start()
         self._undo.append(self.commands.stop)
+        self.assignments.start()
+        self._undo.append(self.assignments.stop)
         self.swapper.start()
         self._undo.append(self.swapper.stop)
         for source in self.sources:
@@ -245,6 +249,7 @@ class Gateway:
         own = read_settings(settings.machines, bundle.contract, running.assets, ("class", "term"))
         machines = Machines(running.assets, running.term, own)
         twins = Twins(bundle, machines, self.clock, int(settings.max_ahead * SECOND), passed_over)
+        twins.keep_assigned(self.engine.twins[name].assigned)  # while it is warmed up, too
         return twins, self._streams(name, twins)
 
     def _streams(self, name: str, twins: Twins) -> Streams:
@@ -270,6 +275,7 @@ class Gateway:
             respool=self._respool,
             on_command=lambda payload, retained: self.commands.receive(payload, retained),
             on_request=self._on_request,
+            on_assignment=lambda payload, retained: self.assignments.receive(payload, retained),
         )
 
     def _term(self, asset: str) -> int | None:
@@ -324,6 +330,7 @@ class Gateway:
             spool=report.lane_statuses(self.journal.backlog(), journal),
             link=link,
             commands=dict(self.commands.counts),
+            assignments=dict(self.assignments.counts),
             dropped=report.dropped(self.engine, journal, self.link.dead_letters),
             insecure=report.weaknesses([source.insecure for source in sources], link, http),
         )

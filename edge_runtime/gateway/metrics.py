@@ -234,6 +234,12 @@ METRICS: tuple[Metric, ...] = (
         "Commands by what became of them.",
         _counts(lambda s: s.commands),
     ),
+    Metric(
+        "overhaul_edge_assignments_total",
+        ("outcome",),
+        "Assignments by what became of them.",
+        _counts(lambda s: s.assignments),
+    ),
     Metric("overhaul_edge_dropped_total", ("reason",), "What was given up: lost data.", _counts(lambda s: s.dropped)),
 )
 

@@ -75,7 +75,11 @@ def _lines(status: GatewayStatus) -> Iterator[str]:
     yield from aligned([_lane(lane, status.time) for lane in status.spool] or [("", "empty")])
     yield "link"
     yield from aligned(list(_link(status.link, status.time)) if status.link else [("", "no centre is configured")])
-    for title, counts in (("commands", status.commands), ("dropped", status.dropped)):
+    for title, counts in (
+        ("commands", status.commands),
+        ("assignments", status.assignments),
+        ("dropped", status.dropped),
+    ):
         if any(counts.values()):
             yield title
             yield from aligned([(name, f"{count:,}") for name, count in counts.items() if count])
@@ -108,6 +112,8 @@ def _bundle(bundle: BundleStatus) -> Iterator[tuple[str, str]]:
     yield "", f"alarms: {alarms or 'none'}"
     yield "", f"warming up {bundle.warming_up:,}, unfamiliar {bundle.unfamiliar:,}, silent {bundle.silent:,}"
     yield "", f"observations {bundle.observations:,}{_refused(bundle.refused)}"
+    if bundle.settings:
+        yield "", f"settings of {len(bundle.settings):,} machines are the centre's"
     for why in bundle.passed_over:
         yield "", f"not used: {why}"
 

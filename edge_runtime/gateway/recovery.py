@@ -17,12 +17,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edge_runtime.arrays import I64
+from edge_runtime.gateway.assigned import apply, unpack_effect
 from edge_runtime.gateway.checkpoint import Saved, layout, unpack_twins
 from edge_runtime.gateway.engine import NEWS, Engine
 from edge_runtime.gateway.layout import Translation
 from edge_runtime.gateway.twins import Twins
 from edge_runtime.journal.entries import unpack_batch, unpack_samples
-from edge_runtime.journal.work import OBSERVATIONS, SAMPLES, Entry, Recovered
+from edge_runtime.journal.work import ASSIGNMENT, OBSERVATIONS, SAMPLES, Entry, Recovered
+from edge_runtime.manifest import Contract
 from edge_runtime.takeover import Takeover, take_over
 
 MOST_LAYOUTS = 16
@@ -50,6 +52,7 @@ def resume(engine: Engine, recovered: Recovered, progress: Callable[[int], None]
     parts = {} if recovered.checkpoint is None else recovered.checkpoint.parts
     engine.position, engine.cursor = recovered.next_position - 1, recovered.cursor
     translations: dict[str, Translation] = {}
+    contracts: dict[str, Contract] = {}  # that the entries were written under
     for name, twins in engine.twins.items():
         saved = unpack_twins(name, parts)
         now = layout(twins, recovered.next_position)
@@ -60,6 +63,7 @@ def resume(engine: Engine, recovered: Recovered, progress: Callable[[int], None]
         if taken is not None:
             resumed.taken_over[name] = taken
         engine.streams[name].restore(saved.streams)
+        contracts[name] = saved.contract
         translations[name] = Translation(saved.layouts[-1], now)
         known = now.same(saved.layouts[-1])
         engine.layouts[name] = saved.layouts if known else [*saved.layouts[1 - MOST_LAYOUTS :], now]
@@ -69,7 +73,9 @@ def resume(engine: Engine, recovered: Recovered, progress: Callable[[int], None]
         resumed.entries += 1
         if resumed.entries % 1000 == 0:
             progress(resumed.entries)
-        resumed.observations += _replay(engine, entry, translations, in_blocks=entry.position > recovered.cursor)
+        resumed.observations += _replay(
+            engine, entry, translations, contracts, in_blocks=entry.position > recovered.cursor
+        )
     for name, taken in resumed.taken_over.items():
         if taken.anew:
             engine.twins[name].occurrences.hold()
@@ -80,6 +86,7 @@ def restore(twins: Twins, saved: Saved) -> Takeover | None:
     """Continue `twins` as `saved`, machine by machine; what of its state another model could take over."""
     twins.occurrences.restore(saved.occurrences)
     twins.intake.restore(saved.intake)
+    twins.keep_assigned(saved.assigned)
     if saved.model_id != twins.model_id:
         return take_over(saved, saved.contract, twins.fleet, twins.bundle.contract)
     mine, theirs = _common(twins.machines.assets, saved.index)
@@ -96,7 +103,14 @@ def _common(mine: Sequence[str], theirs: Mapping[str, int]) -> tuple[I64, I64]:
     return rows[:, 0], rows[:, 1]
 
 
-def _replay(engine: Engine, entry: Entry, translations: Mapping[str, Translation], *, in_blocks: bool) -> int:
+def _replay(
+    engine: Engine,
+    entry: Entry,
+    translations: Mapping[str, Translation],
+    contracts: Mapping[str, Contract],
+    *,
+    in_blocks: bool,
+) -> int:
     """Do again what `entry` says; how many observations were advanced."""
     name = entry.asset_class
     if entry.kind == NEWS and not name:
@@ -112,6 +126,8 @@ def _replay(engine: Engine, entry: Entry, translations: Mapping[str, Translation
         samples = translation.samples(unpack_samples(entry.body))
         if samples is not None:
             twins.intake.replay_samples(samples)
+    elif entry.kind == ASSIGNMENT:
+        apply(twins, unpack_effect(entry.body), contracts.get(name))
     elif entry.kind == OBSERVATIONS:
         batch = translation.batch(unpack_batch(entry.body))
         if batch is not None:

@@ -61,6 +61,7 @@ def bundle_status(name: str, twins: Twins, silent_after: int, clock: Clock) -> B
         alarms=twins.occurrences.counts(),
         refused=refused(twins),
         passed_over=twins.passed_over,
+        settings={asset: one.version for asset, one in list(twins.assigned.items()) if one.version},
     )
 
 

@@ -24,7 +24,7 @@ class BundleStatus:
     """One class of machines. `warming_up`, `unfamiliar`, `silent`: how many machines are; `alarms`: level → machines.
 
     `observations` counts those advanced; `refused` what the intake refused, by reason. `passed_over`: why faster
-    providers were not used.
+    providers were not used. `settings`: machine → version of its settings, where the centre has sent them.
     """
 
     asset_class: str
@@ -38,6 +38,7 @@ class BundleStatus:
     alarms: Mapping[str, int] = field(default_factory=dict)
     refused: Mapping[str, int] = field(default_factory=dict)
     passed_over: tuple[str, ...] = ()
+    settings: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class LinkStatus:
 
 @dataclass(frozen=True)
 class GatewayStatus:
-    """`dropped`: everything that was given up, by reason. `commands`: accepted and refused by reason."""
+    """`dropped`: everything that was given up, by reason. `commands`, `assignments`: by what became of them."""
 
     gateway: str
     site: str
@@ -118,6 +119,7 @@ class GatewayStatus:
     spool: tuple[LaneStatus, ...] = ()
     link: LinkStatus | None = None
     commands: Mapping[str, int] = field(default_factory=dict)
+    assignments: Mapping[str, int] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
     insecure: tuple[str, ...] = ()
 

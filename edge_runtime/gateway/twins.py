@@ -14,6 +14,7 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.clock import Clock
 from edge_runtime.contract import bodies
 from edge_runtime.contract.message import Lane, Outgoing
+from edge_runtime.gateway.assigned import Assigned, assign
 from edge_runtime.gateway.machines import Machines
 from edge_runtime.gateway.narrow import narrow
 from edge_runtime.gateway.occurrences import Change, Occurrences
@@ -36,7 +37,8 @@ class Twins:
     """Intake, fleet and occurrences of one class, for the machines of `machines`, in that order throughout.
 
     `warming_up` and `unfamiliar` f32[N] are of the last prognosis; `heard` int64[N], monotonic nanos, says when
-    something came last. `passed_over`: why faster providers are not used.
+    something came last. `passed_over`: why faster providers are not used. `assigned`: by asset, what the centre
+    told of it.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Twins:
         self.fleet = bundle.fleet(machines.assets, machines.settings)
         self.intake = Intake(bundle.contract, machines.assets, clock, max_ahead)
         self.occurrences = Occurrences(machines.assets, machines.term)
+        self.assigned: dict[str, Assigned] = {}
         count = len(machines.assets)
         self.warming_up: F32 = np.ones(count, np.float32)
         self.unfamiliar: F32 = np.zeros(count, np.float32)
@@ -94,8 +97,15 @@ class Twins:
             for arrival in old.intake.snapshots.expire(_FOREVER):  # they are not acknowledged yet
                 self.intake.add_waveform(arrival)
         self.occurrences = old.occurrences
+        self.keep_assigned(old.assigned)
         self.warming_up, self.unfamiliar, self.heard = old.warming_up, old.unfamiliar, old.heard
         self.counts = old.counts
+
+    def keep_assigned(self, assigned: Mapping[str, Assigned]) -> None:
+        """What the centre told of machines before, as far as they are here."""
+        for asset, one in list(assigned.items()):
+            if asset in self.fleet.index:
+                assign(self, asset, one)
 
     def alarms(self, advanced: Advanced, clock_synced: bool) -> list[Outgoing]:
         """Messages about the occurrences that these observations raised, changed or cleared."""

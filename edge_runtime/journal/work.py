@@ -13,6 +13,7 @@ from edge_runtime.sources.source import Source
 SAMPLES = "samples"  # what came in for a class that assembles, before its window closes
 OBSERVATIONS = "observations"  # one batch as given to `Fleet.advance`
 BUNDLE = "bundle"  # the class goes on with another bundle
+ASSIGNMENT = "assignment"  # the centre has told something about a machine
 
 
 class Entry(NamedTuple):

@@ -34,9 +34,9 @@ class Link:
 
     `committed` is for the journal to call; `healthy` says whether what is made now can go up now. `describe(state)`
     makes what stands, retained, as the gateway's status: "online" on connecting and with each heartbeat, "offline" at
-    the end; the last will says that too. `on_command(payload, retained)` and `on_request` get what the centre asks for,
-    in the link's thread: they must be quick. `respool` commits messages in place of one that is too large; False if it
-    cannot now.
+    the end; the last will says that too. `on_command(payload, retained)`, `on_assignment` (the same) and `on_request`
+    get what the centre asks for, in the link's thread: they must be quick. `respool` commits messages in place of one
+    that is too large; False if it cannot now.
     """
 
     def __init__(
@@ -53,13 +53,14 @@ class Link:
         respool: Callable[[list[Outgoing]], bool] = lambda _: False,
         on_command: Callable[[bytes, bool], None] | None = None,
         on_request: Callable[[Request], None] | None = None,
+        on_assignment: Callable[[bytes, bool], None] | None = None,
     ) -> None:
         self.settings = settings
         self.counts: Counter[str] = Counter()
         self._clock, self._describe = clock, describe or self._own_status
         self._gateway, self._epoch = gateway, epoch
         self._status_topic = topics.status(site, gateway)
-        self._on_command, self._on_request = on_command, on_request
+        self._on_command, self._on_request, self._on_assignment = on_command, on_request, on_assignment
         self._dead_letters = DeadLetters(dead_letters, clock)
         self._health = Health(int(settings.live_within * SECOND))
         self._health_lock = threading.Lock()
@@ -243,5 +244,7 @@ class Link:
                 self._last_ack = self._clock.utc()
         elif kind == "command" and self._on_command is not None:
             self._on_command(payload, retained)
+        elif kind == "assignment" and self._on_assignment is not None:
+            self._on_assignment(payload, retained)
         elif kind == "request" and self._on_request is not None:
             self._on_request(parse_request(payload))

@@ -99,6 +99,18 @@ def check_commands(commands: CommandSettings) -> Iterator[Line]:
         yield Line("commands", "stop_file", "warn", f"{commands.stop_file} exists: every command is refused")
 
 
+def check_assignments(key: Path | None) -> Iterator[Line]:
+    """Whether the centre may say how machines are set, and where their twins go on; nothing is said while it is off."""
+    if key is None:
+        return
+    try:
+        public_key(key.read_text())
+    except (EdgeError, OSError, UnicodeDecodeError) as error:
+        yield Line("assignments", "public_key", "FAIL", f"{key}: {error}")
+    else:
+        yield Line("assignments", "public_key", "ok", "the centre may send settings and states of machines")
+
+
 def check_http(http: HttpSettings) -> Iterator[Line]:
     """The local port is free."""
     if not http.enabled:
