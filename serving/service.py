@@ -24,6 +24,7 @@ from serving.api.callers import LOCAL
 from serving.api.centre import Centre
 from serving.api.front import App, Before, Front
 from serving.api.handlers import Handlers
+from serving.api.machines import machine_routes
 from serving.errors import ServingError
 from serving.predict.forms import PredictAnswer, PredictRequest
 
@@ -48,7 +49,7 @@ class Prediction:
     def open(self) -> None:
         centre = Centre.from_environment()
         centre.open()
-        self.handlers = Handlers(centre)
+        self.handlers = Handlers(centre, machine_routes(centre))
         Prediction.centre = centre
         Prediction.front = Front(self.handlers.routes(), centre.auth, centre.settings.limits, centre.metrics)
         # What is here now stays: the collector need not walk through it again and again (p99 falls by two thirds).

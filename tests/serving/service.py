@@ -8,6 +8,7 @@ from pathlib import Path
 from serving.api.centre import Centre
 from serving.api.front import Before, Front
 from serving.api.handlers import Handlers
+from serving.api.machines import machine_routes
 from serving.api.settings import LimitSettings, ServiceSettings
 from serving.models.settings import ModelsSettings
 from tests.edge_runtime.tiny import tiny_bundle
@@ -40,7 +41,12 @@ class Client:
         settings = ServiceSettings(insecure=insecure, models=models, limits=limits or LimitSettings(), jwt=jwt)
         self.centre = Centre(settings, database, clock or StoppedClock())
         self.centre.catalogue.refresh()
-        self.front = Front(Handlers(self.centre).routes(), self.centre.auth, settings.limits, self.centre.metrics)
+        self.front = Front(
+            Handlers(self.centre, machine_routes(self.centre)).routes(),
+            self.centre.auth,
+            settings.limits,
+            self.centre.metrics,
+        )
         self.app = Before(_nothing, lambda: self.front)
 
     async def asked(self, method, path, body=b"", headers=None, client="127.0.0.1", parts=1):
@@ -50,7 +56,8 @@ class Client:
         scope = {
             "type": "http",
             "method": method,
-            "path": path,
+            "path": path.partition("?")[0],
+            "query_string": path.partition("?")[2].encode(),
             "client": (client, 1),
             "headers": [(name.lower().encode(), value.encode()) for name, value in given.items()],
         }

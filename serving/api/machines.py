@@ -1,0 +1,16 @@
+"""All routes about machines, from one desk."""
+
+from __future__ import annotations
+
+from serving.api.assets import Assets
+from serving.api.call import Route
+from serving.api.centre import Centre
+from serving.api.commands import CommandRoutes
+from serving.api.desk import Desk
+from serving.api.history import History
+from serving.api.plants import Plants
+
+
+def machine_routes(centre: Centre) -> list[Route]:
+    desk = Desk(centre)
+    return [*Assets(desk).routes(), *History(desk).routes(), *Plants(desk).routes(), *CommandRoutes(desk).routes()]
