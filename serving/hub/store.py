@@ -40,6 +40,7 @@ from serving.hub import acknowledge, waveforms
 from serving.hub.collect import Collected, Collector, layout_for, machines_in
 from serving.hub.names import Names
 from serving.hub.reading import Dead, Read
+from serving.registry.assignments import settle
 from serving.registry.settings import RegistrySettings
 
 _NEWER = "(excluded.term, excluded.number) > ({0}.term, {0}.number)"
@@ -155,6 +156,7 @@ class Store:
                 bulk.insert(connection, table, columns[table])
         if command_answers in columns:
             follow(connection, columns[command_answers], at)
+            settle(connection, columns[command_answers], at)
 
     def _statuses(self, connection: Connection, group: Sequence[Read], at: int) -> None:
         """The last one of each gateway, as they came."""

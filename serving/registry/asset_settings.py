@@ -14,6 +14,7 @@ from edge_runtime.manifest import Contract
 from serving.database.queries import find_asset
 from serving.database.tables import asset_settings
 from serving.errors import ConflictError, InvalidError, UnknownError
+from serving.registry.assignments import want
 from serving.registry.audit import Act, record
 
 
@@ -65,6 +66,7 @@ def set_settings(
         before=dict(now.values),
         after=checked,
     )
+    want(connection, act.at, asset.id, new_owner=False)
     return read_settings(connection, name)
 
 

@@ -18,6 +18,7 @@ from serving.database import bulk
 from serving.database.queries import Asset, find_asset
 from serving.database.tables import assets, gateways, ownerships, registry_version
 from serving.errors import ConflictError, InvalidError, UnknownError
+from serving.registry.assignments import want
 from serving.registry.audit import Act, record
 
 Tier = Literal["full", "basic"]
@@ -73,7 +74,7 @@ def register(
 
 
 def assign(connection: Connection, act: Act, name: str, gateway: str | None, *, term: int | None = None) -> Asset:
-    """Give a twin to `gateway` (None: to the centre) under the next term; write that into the gateway's machines.csv.
+    """Give a twin to `gateway` (None: to the centre) under the next term. A hub tells it, see `serving.assignments`.
 
     `term`: the one it has now as far as the caller knows; `ConflictError` if that has changed.
     """
@@ -90,6 +91,7 @@ def assign(connection: Connection, act: Act, name: str, gateway: str | None, *, 
     connection.execute(update(assets).where(assets.c.id == asset.id).values(gateway=owner, term=asset.term + 1))
     _own(connection, act, asset.id, asset.term + 1, owner)
     record(connection, act, "asset.assign", f"asset/{name}", before=asset.gateway, after=gateway, term=asset.term + 1)
+    want(connection, act.at, asset.id, new_owner=True)
     return find_asset(connection, name)
 
 

@@ -6,12 +6,14 @@
     waveforms   waveforms, waveform_parts
     service     twins, contracts, api_keys, idempotency            the prediction service
     happenings  alarms, alarm_changes, acknowledgements, events, command_answers
+    assignments assignments                                        what gateways are to be told of machines
     commands    commands, command_changes                          set-points asked for by people
 
 Small ids (`asset`, `gateway`, `model`, `layout`) stand for names in the large tables. `t` is source time in nanos of
 the class (UTC, or cycles × 1e9), `t_rx` when the gateway received it and `at` when the centre did, both UTC nanos.
 """
 
+from serving.database.tables.assignments import assignments as assignments
 from serving.database.tables.commands import command_changes as command_changes
 from serving.database.tables.commands import commands as commands
 from serving.database.tables.happenings import acknowledgements as acknowledgements
