@@ -64,8 +64,8 @@ class AlarmsQuery(QueryForm):
     under: Path | None = Field(None, description="a plant or a part of it: north/line-2")
     class_: Identifier | None = Field(None, alias="class", description="asset class")
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
-    after: Annotated[str, Field(pattern=r"^[0-9]{1,18}_[0-9]{1,9}_[A-Za-z0-9_.:-]{1,200}$")] | None = Field(
-        None, description="`next` of the page before"
+    after: Annotated[str, Field(pattern=r"^([0-9]{1,18}|[1-8][0-9]{18})_[0-9]{1,9}_[A-Za-z0-9_.:-]{1,200}$")] | None = (
+        Field(None, description="`next` of the page before")
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, String, and_, cast, or_, select
 
 from serving.database.tables import assets, gateways, nodes
 
@@ -38,7 +38,9 @@ def read_places(connection: Connection, wanted: Iterable[int]) -> dict[int, Plac
     """Of assets, by id; those that stand nowhere are left out."""
     ids = sorted(wanted)
     own = {row.asset: row for row in connection.execute(select(nodes).where(nodes.c.asset.in_(ids)))}
-    first = select(nodes.c.asset.label("asset"), nodes.c.parent.label("parent"), nodes.c.name.label("path"))
+    first = select(
+        nodes.c.asset.label("asset"), nodes.c.parent.label("parent"), cast(nodes.c.name, String).label("path")
+    )
     up = first.where(nodes.c.asset.in_(ids)).cte("up", recursive=True)
     above = select(up.c.asset, nodes.c.parent, (nodes.c.name + "/" + up.c.path).label("path"))
     up = up.union_all(above.join(nodes, nodes.c.id == up.c.parent))
