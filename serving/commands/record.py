@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, func, insert, or_, select, update
 
+from serving.commands.refusals import explained
 from serving.commands.settings import CommandSettings
 from serving.commands.status import (
     CANCELLED,
@@ -182,8 +183,9 @@ def follow(connection: Connection, answers: Mapping[str, Sequence[Any]], at: int
             continue
         best[id_] = after, answer
         act = Act(f"gateway/{row.gateway_name}", at)
-        change(connection, id_, after, act, detail=reason or "", answer=answer, read_back=value)
-        record(connection, act, f"command.{answer}", f"asset/{row.name}", command=id_, read_back=value, detail=reason)
+        detail = explained(reason)
+        change(connection, id_, after, act, detail=detail, answer=answer, read_back=value)
+        record(connection, act, f"command.{answer}", f"asset/{row.name}", command=id_, read_back=value, detail=detail)
 
 
 def lock(connection: Connection, asset: int, command: str) -> Row[Any]:

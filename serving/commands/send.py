@@ -69,6 +69,8 @@ class CommandSender:
         for row in _locked(connection, parcels):
             if (after := published(row.status)) is not None:
                 change(connection, row.id, after, Act("hub", now), sent_at=now)
+            elif row.sent_at is None:  # the answer was faster
+                connection.execute(update(commands).where(commands.c.id == row.id).values(sent_at=now))
 
     def unsent(self, connection: Connection, parcels: Sequence[Parcel], why: str, now: int) -> None:
         for row in _locked(connection, parcels):
