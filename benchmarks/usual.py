@@ -123,8 +123,8 @@ class Usual:
         """Of one machine: append a reading, compute the last row."""
         return self.features.last_row(pd.concat([self.history, self.history.iloc[-1:]], ignore_index=True))
 
-    def keras_calls(self, machines: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
-        """`model(x)` and `model.predict(x)`: one step with a carried state, the kindest way to run it."""
+    def keras_model(self) -> Any:
+        """One step with a carried state, (x, h, c) → (remaining life, h, c): the kindest way to run it."""
         import keras
 
         weights, units = self.lstm, self.lstm.units
@@ -134,7 +134,12 @@ class Usual:
         model = keras.Model([x, h, c], [keras.layers.Dense(1)(hidden), *state])
         head = [weights.head[:, None], weights.head_bias.reshape(1)]
         model.set_weights([weights.kernel, weights.recurrent, weights.bias, *head])
-        zero = np.zeros((machines, units), np.float32)
+        return model
+
+    def keras_calls(self, machines: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
+        """`model(x)` and `model.predict(x)`."""
+        model = self.keras_model()
+        zero = np.zeros((machines, self.lstm.units), np.float32)
         inputs = [self.X[:machines, None, self.lstm_columns], zero, zero]
         return lambda: model(inputs), lambda: model.predict(inputs, verbose=0, batch_size=max(machines, 32))
 
