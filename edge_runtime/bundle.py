@@ -82,15 +82,17 @@ def write_bundle(
     models: Mapping[str, Mapping[str, Any]],
     quality: Mapping[str, Any],
     provenance: Mapping[str, str | None],
+    more: Mapping[str, bytes] | None = None,
 ) -> str:
     """Write a bundle into `folder` and return its model id.
 
-    `contract` is the plain object behind `Contract`; `golden` has the arrays `in.<input>` and `out.<output>`.
+    `contract` is the plain object behind `Contract`; `golden` has the arrays `in.<input>` and `out.<output>`. `more`:
+    other files by name, kept with the bundle under its checksums; they do not change the model id.
     """
     folder.mkdir(parents=True, exist_ok=True)
     packed = io.BytesIO()
     np.savez_compressed(packed, **golden)  # type: ignore[arg-type]  # its stub takes the names for its own options
-    files = {TWIN: twin, GOLDEN: packed.getvalue()}
+    files = {TWIN: twin, GOLDEN: packed.getvalue(), **(more or {})}
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "model_id": model_id(twin, contract),

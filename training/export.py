@@ -21,10 +21,11 @@ import pandas as pd
 
 from data import command, paths
 from data.asset_class import AssetClass
+from data.reference import FILE as REFERENCE
 from edge_runtime.bundle import Bundle, write_bundle
 from edge_runtime.manifest import PROTOCOL
 from features.history import History
-from training import parity, tracking, unknown_age
+from training import parity, reference, tracking, unknown_age
 from training.calibration import RUL_MODELS
 from training.dataset import FINAL, Dataset
 from training.feature_table import read_history
@@ -197,6 +198,7 @@ def export(fleet: str, run_id: str | None, created: str) -> dict[str, Any]:
             "data_hash": tracking.data_hash(fleet),
             "created": created,
         },
+        more={REFERENCE: reference.make(graph, dataset).dump()},
     )
     Bundle.load(folder)
     paths.artifact(fleet, "metrics.json").write_text(json.dumps(figures, indent=1) + "\n")
