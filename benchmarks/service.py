@@ -4,8 +4,7 @@ python -m benchmarks.service [--seconds 8] [--bundle artifacts/pump/bundle] [--j
 
 Beside it, under the same load: a bare Starlette application that runs the same graph (`benchmarks/service_bare.py`),
 and the same models in Keras, xgboost and scikit-learn behind FastAPI (`benchmarks/usual_service.py`, for which the
-pipeline's artifacts are needed). CPU is that of the worker: other work on the computer matters less to it. Needs gcc and
-two cores.
+pipeline's artifacts are needed). CPU is that of the worker: other work on the computer matters less to it. Needs gcc.
 """
 
 from __future__ import annotations

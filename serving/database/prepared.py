@@ -9,33 +9,32 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import BindParameter, Boolean, ColumnElement, Connection, UpdateBase, bindparam
+from sqlalchemy import BindParameter, ColumnElement, Connection, UpdateBase, bindparam
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import Executable
 
 
-class among(ColumnElement[bool]):  # noqa: N801 as a function, like SQLAlchemy's own
+def among(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     """`column` is one of the list that is given under `name`."""
+    return column.bool_op("IN")(_Values(bindparam(name, type_=ARRAY(column.type))))
 
+
+class _Values(ColumnElement[Any]):
     inherit_cache = True
-    type = Boolean()
 
-    def __init__(self, column: ColumnElement[Any], name: str) -> None:
-        self.column = column
-        self.values: BindParameter[Any] = bindparam(name, type_=ARRAY(column.type))
+    def __init__(self, given: BindParameter[Any]) -> None:
+        self.given, self.type = given, given.type
 
 
-@compiles(among, "sqlite")
-def _sqlite(element: among, compiler: Any, **more: Any) -> str:
-    column, values = compiler.process(element.column, **more), compiler.process(element.values, **more)
-    return f"{column} IN (SELECT value FROM json_each({values}))"
+@compiles(_Values, "sqlite")
+def _sqlite(element: _Values, compiler: Any, **more: Any) -> str:
+    return f"(SELECT value FROM json_each({compiler.process(element.given, **more)}))"
 
 
-@compiles(among, "postgresql")
-def _postgresql(element: among, compiler: Any, **more: Any) -> str:
-    column, values = compiler.process(element.column, **more), compiler.process(element.values, **more)
-    return f"{column} = ANY({values})"
+@compiles(_Values, "postgresql")
+def _postgresql(element: _Values, compiler: Any, **more: Any) -> str:
+    return f"(SELECT unnest({compiler.process(element.given, **more)}))"
 
 
 class Prepared:
