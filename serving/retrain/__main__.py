@@ -1,0 +1,85 @@
+"""`python -m serving.retrain pump --config centre.toml --failures failures.csv`: see `serving.retrain`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from data.class_file import load_class
+from data.errors import DataError
+from serving.database.engine import Database, away
+from serving.drift.__main__ import look
+from serving.errors import ServingError
+from serving.export import __main__ as export_command
+from serving.export.fleet import export
+from serving.retrain.reasons import reasons
+from serving.retrain.steps import Run, commands, require_failures, run, run_all, shown
+from serving.settings import read_config
+
+PROMOTION = """\
+The new version is in the MLflow registry under '{fleet}': its first one is the champion, any other a challenger.
+Read {report} before you promote it; that is done by hand:
+  uv run python -c "
+  from training import tracking
+  tracking.library().MlflowClient().set_registered_model_alias('{fleet}', 'champion', '<version>')"
+"""
+
+
+def main(arguments: Sequence[str] | None = None, run: Run = run) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.retrain", description="A new model from what the fleet lived through, if it is time."
+    )
+    export_command.add_arguments(parser)
+    parser.add_argument("--config", type=Path, required=True, help="centre.toml")
+    parser.add_argument("--force", action="store_true", help="whatever the drift")
+    parser.add_argument("--enough", type=int, default=5, help="new failures that are a reason (5)")
+    parser.add_argument("--dry-run", action="store_true", help="say why and what would be run, and run nothing")
+    options = parser.parse_args(arguments)
+    try:
+        return _retrain(options, run)
+    except (ServingError, DataError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _retrain(options: argparse.Namespace, run: Run) -> int:
+    config = read_config(options.config)
+    wanted = export_command.wanted_by(options)
+    cls = load_class(wanted.asset_class, wanted.classes)
+    drift = look(config, wanted.asset_class)
+    why = reasons(cls, wanted, drift, options.enough, force=options.force)
+    for each in drift:
+        print(f"{each.asset_class}: {each.verdict} ({each.reason})")
+    if not why:
+        print(f"{wanted.asset_class}: no reason to train a new model")
+        return 0
+    print(f"{wanted.asset_class}: a new model is due: " + "; ".join(why))
+    todo = commands(wanted.fleet, wanted.sources)
+    if options.dry_run:
+        print("\n".join(["would run:", f"  {_export_line(options)}", *(f"  {shown(each)}" for each in todo)]))
+        return 0
+    database = Database(config.database)
+    try:
+        with away():
+            manifest = export(database, wanted)
+    finally:
+        database.close()
+    print("\n".join(export_command.lines(manifest)))
+    require_failures(manifest)
+    run_all(todo, run)
+    print(PROMOTION.format(fleet=wanted.fleet, report=f"artifacts/{wanted.fleet}/report.html"))
+    return 0
+
+
+def _export_line(options: argparse.Namespace) -> str:
+    words = ["python", "-m", "serving.export", options.asset_class, "--config", str(options.config)]
+    for name in ("fleet", "since", "until", "failures"):
+        if (value := getattr(options, name)) is not None:
+            words += [f"--{name}", str(value)]
+    return shown(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

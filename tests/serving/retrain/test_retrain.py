@@ -1,0 +1,128 @@
+"""From a fleet that drifts to a data set that ingest takes, and to the command that trains on it."""
+
+import sys
+from functools import partial
+
+import pandas as pd
+import pytest
+import yaml
+
+import data.fetch
+import data.ingest
+import data.resolve
+from data import class_file
+from serving.export import __main__ as export_command
+from serving.export.fleet import Wanted
+from serving.retrain import __main__ as command
+from serving.retrain.steps import commands
+from tests.serving.drift import fleets
+from tests.serving.drift.test_drift import fill, usual
+
+TINY = {
+    "name": "tiny",
+    "title": "Tiny machine",
+    "time": {"unit": "s", "interval": 300, "tick": 600, "max_gap": 86400},
+    "life": {"unit": "h", "age": "none", "begins": "unknown", "ends": "failure", "healthy": {"min_remaining": 4}},
+    "labels": {"cap": 6, "horizon": 1},
+    "channels": {
+        "flow": {"quantity": "flow", "unit": "L/min", "range": [0, 400], "aggregate": "mean"},
+        "speed": {"role": "condition", "quantity": "speed", "unit": "rpm", "range": [0, 3000]},
+    },
+    "source": {"reader": "table", "files": ["nothing.csv"]},
+}
+
+
+@pytest.fixture
+def place(tmp_path, database_settings, monkeypatch):
+    """A repository with the class, a centre that serves its model, and what the code needs to find both."""
+    classes = tmp_path / "classes"
+    classes.mkdir()
+    (classes / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    (tmp_path / "params.yaml").write_text("fleets: [pump, turbofan-FD001]\n")
+    url = database_settings.url
+    (tmp_path / "centre.toml").write_text(
+        f'[database]\nurl = "{url}"\n[service.models]\nfolders = ["models/*/bundle"]\n'
+    )
+    load = partial(class_file.load_class, folder=classes)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(export_command, "load_class", load)
+    monkeypatch.setattr(export_command, "Wanted", partial(Wanted, classes=classes))
+    monkeypatch.setattr(data.resolve, "load", partial(class_file.load, folder=classes))
+    return tmp_path
+
+
+def log(path, machines, hours=7.1):
+    at = pd.Timestamp(fleets.START, tz="UTC") + pd.Timedelta(hours=hours)
+    path.write_text("asset,time,kind\n" + "".join(f"{name},{at.isoformat()},failure\n" for name in machines))
+
+
+def run(*more, seen=None):
+    asked = [] if seen is None else seen
+    arguments = ["tiny", "--config", "centre.toml", "--fleet", "tiny-plant", "--failures", "log.csv", *more]
+    return command.main(arguments, run=lambda words: asked.append(list(words)) or 0)
+
+
+def test_drift_leads_to_a_data_set_and_a_training(database, place, capsys):
+    served = fleets.served(place / "models" / "tiny" / "bundle", fleets.made_reference())
+    machines = usual(8, shift=40)
+    fill(database, machines, served.model_id)
+    log(place / "log.csv", ["m0", "m1", "m2", "m9"])
+    assert run("--dry-run", seen=(ran := [])) == 0
+    told = capsys.readouterr().out
+    assert "tiny: a new model is due: drift of flow" in told
+    assert "  python -m serving.export tiny --config centre.toml --fleet tiny-plant --failures log.csv" in told
+    assert "  dvc exp run -S 'fleets=[pump,turbofan-FD001,tiny-plant]'" in told
+    assert ran == []
+    assert not (place / "data").exists()
+
+    assert run(seen=ran) == 0
+    dvc = [sys.executable, "-m", "dvc"]
+    fleets_of = "fleets=[pump,turbofan-FD001,tiny-plant]"
+    assert ran == [[*dvc, "add", "data/sources/tiny-plant"], [*dvc, "exp", "run", "-S", fleets_of]]
+    told = capsys.readouterr().out
+    assert "tiny-plant: 8 machines, 672 observations" in told
+    assert "any other a challenger" in told
+    data.fetch.fetch(data.resolve.resolve("tiny-plant"))
+    report = data.ingest.run_stage("tiny-plant")
+    assert report.summary()["observations"] == 672
+    lives = pd.read_csv("artifacts/tiny-plant/lives.csv")
+    assert lives.kind.value_counts().to_dict() == {"censored": 5, "failure": 3}
+
+
+def test_a_fleet_like_the_training_machines_is_left_alone_until_enough_have_failed(database, place, capsys):
+    served = fleets.served(place / "models" / "tiny" / "bundle", fleets.made_reference())
+    fill(database, usual(8), served.model_id)
+    log(place / "log.csv", ["m0", "m1", "m2"])
+    assert run(seen=(ran := [])) == 0
+    assert "tiny: no reason to train a new model" in capsys.readouterr().out
+    assert run("--enough", "3", seen=ran) == 0
+    assert "3 failures since the last export (enough: 3)" in capsys.readouterr().out
+    assert len(ran) == 2
+    # They are in the export now.
+    assert run("--enough", "1", seen=ran) == 0
+    assert "no reason" in capsys.readouterr().out
+    log(place / "log.csv", ["m0", "m1", "m2", "m3"])
+    assert run("--enough", "1", "--dry-run", seen=ran) == 0
+    assert "1 failures since" in capsys.readouterr().out
+    assert len(ran) == 2
+
+
+def test_what_cannot_be_trained_is_said_before(database, place, capsys):
+    fill(database, usual(4), "unknown-model")
+    log(place / "log.csv", ["m0"])
+    assert run("--force", seen=(ran := [])) == 1
+    assert "1 machines of tiny-plant have failed, 3 at least are needed" in capsys.readouterr().err
+    assert ran == []
+    log(place / "log.csv", ["m0", "m1", "m2"])
+    arguments = ["tiny", "--config", "centre.toml", "--fleet", "tiny-plant", "--failures", "log.csv", "--force"]
+    assert command.main(arguments, run=lambda _: 7) == 1
+    assert "data/sources/tiny-plant ended with 7: see above" in capsys.readouterr().err
+    (place / "params.yaml").unlink()
+    assert run("--force") == 1
+    assert "run this in the root of the repository" in capsys.readouterr().err
+
+
+def test_a_fleet_that_is_listed_is_not_listed_twice(tmp_path):
+    (tmp_path / "params.yaml").write_text("fleets: [pump, pump-plant]\n")
+    *_, last = commands("pump-plant", tmp_path, tmp_path / "params.yaml")
+    assert last[-1] == "fleets=[pump,pump-plant]"
