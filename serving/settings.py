@@ -7,6 +7,7 @@
 [registry]   adopt = false
 [service]    insecure = false                       see `serving.api.settings`
 [commands]   enabled = false                        see `serving.commands.settings`
+[assignments] enabled = false                       see `serving.assignments.settings`
 [log]        level = "info"                         as in gateway.toml
 """
 
@@ -22,6 +23,7 @@ from typing import Any
 from edge_runtime.decode import ProblemsError, decode_strict, suggest
 from edge_runtime.gateway.config import LogSettings
 from serving.api.settings import ServiceSettings
+from serving.assignments.settings import AssignmentSettings
 from serving.commands.settings import CommandSettings
 from serving.database.settings import DatabaseSettings, RetentionSettings
 from serving.errors import ConfigError
@@ -41,6 +43,7 @@ class CentreConfig:
     registry: RegistrySettings = field(default_factory=RegistrySettings)
     service: ServiceSettings = field(default_factory=ServiceSettings)
     commands: CommandSettings = field(default_factory=CommandSettings)
+    assignments: AssignmentSettings = field(default_factory=AssignmentSettings)
     log: LogSettings = field(default_factory=LogSettings)
 
 
@@ -53,6 +56,7 @@ _SECTIONS: Mapping[str, Any] = {
     "registry": RegistrySettings,
     "service": ServiceSettings,
     "commands": CommandSettings,
+    "assignments": AssignmentSettings,
     "log": LogSettings,
 }
 _OPTIONAL = ("broker",)

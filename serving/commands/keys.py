@@ -27,22 +27,22 @@ def make_keys(path: Path) -> Path:
     return public
 
 
-def load_key(path: Path) -> Ed25519PrivateKey:
+def load_key(path: Path, section: str = "commands") -> Ed25519PrivateKey:
     """`ConfigError` unless it is an Ed25519 key that only its owner can read."""
     try:
         mode, data = stat.S_IMODE(path.stat().st_mode), path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"[commands] key {path} cannot be read ({error.strerror}): {_HOW}") from error
+        raise ConfigError(f"[{section}] key {path} cannot be read ({error.strerror}): {_HOW}") from error
     if mode & 0o077:
         raise ConfigError(
-            f"[commands] key {path} has mode {mode:o}, so others could sign commands, too: chmod 600 {path}"
+            f"[{section}] key {path} has mode {mode:o}, so others could sign commands, too: chmod 600 {path}"
         )
     try:
         key = serialization.load_pem_private_key(data, password=None)
     except Exception as error:  # cryptography raises its own for what it does not support
-        raise ConfigError(f"[commands] key {path} is no unencrypted private key in PEM ({error}): {_HOW}") from error
+        raise ConfigError(f"[{section}] key {path} is no unencrypted private key in PEM ({error}): {_HOW}") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise ConfigError(f"[commands] key {path} is of another kind than Ed25519: {_HOW}")
+        raise ConfigError(f"[{section}] key {path} is of another kind than Ed25519: {_HOW}")
     return key
 
 

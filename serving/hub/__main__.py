@@ -17,6 +17,8 @@ from pathlib import Path
 from edge_runtime.clock import SystemClock
 from edge_runtime.gateway.logs import configure
 from edge_runtime.gateway.systemd import Notifier
+from serving.assignments.bundles import Bundles
+from serving.assignments.send import AssignmentSender
 from serving.commands.keys import load_key
 from serving.commands.send import CommandSender
 from serving.commands.settings import CommandSettings
@@ -52,7 +54,7 @@ def run(config: CentreConfig) -> None:
     """Until SIGTERM or SIGINT."""
     if config.broker is None:
         raise ConfigError(f'{config.path}: the hub needs a broker: write [broker] and below it url = "mqtts://…"')
-    senders = _senders(config.commands)
+    senders = [*_senders(config.commands), *_assignments(config)]
     database = Database(config.database)
     try:
         if config.database.upgrade:
@@ -68,6 +70,20 @@ def _senders(commands: CommandSettings) -> list[Sender]:
     if not commands.enabled:
         return []
     return [CommandSender(commands, None if commands.key is None else load_key(commands.key))]
+
+
+def _assignments(config: CentreConfig) -> list[Sender]:
+    settings = config.assignments
+    if not settings.enabled:
+        return []
+    section, path = ("commands", config.commands.key) if settings.key is None else ("assignments", settings.key)
+    if path is None:
+        raise ConfigError(
+            f"{config.path}: assignments are signed: write key = … under [assignments] or [commands]; make one with "
+            "python -m serving.commands keys make FILE"
+        )
+    find = Bundles(config.service.models).find if settings.replay else None
+    return [AssignmentSender(settings, load_key(path, section), find)]
 
 
 def _serve(config: CentreConfig, broker: BrokerSettings, database: Database, senders: Sequence[Sender]) -> None:
