@@ -41,9 +41,9 @@ def of_asset(path: str, health: float | None, alarm: int | None) -> Condition:
     >>> of_asset("north/l1/p1", 0.9, 2).value
     0.5
     """
-    if health is None or not math.isfinite(health):
-        return Condition(alarm=alarm or 0, assets=1, silent=1)
     level = min(max(alarm or 0, 0), 3)
+    if health is None or not math.isfinite(health):
+        return Condition(alarm=level, assets=1, silent=1)
     return Condition(min(max(health, 0.0), 1.0, MOST_AT_LEVEL[level]), level, path, assets=1)
 
 

@@ -54,8 +54,8 @@ def add_node(
     if criticality not in CRITICALITIES:
         raise InvalidError(f"criticality {criticality!r}: expected A, B or C")
     kind = KINDS[len(names) - 1]
-    if asset is not None and kind not in ("machine", "component"):
-        raise InvalidError(f"a {kind} is no asset: give asset to the machines or components below it")
+    if asset is not None:
+        _check_asset(kind)
     parent = None if len(names) == 1 else find_node(connection, "/".join(names[:-1])).id
     asset_id = None if asset is None else find_asset(connection, asset).id
     values = {"parent": parent, "kind": kind, "name": names[-1], "title": title, "criticality": criticality}
@@ -71,16 +71,32 @@ def add_node(
 
 
 def change_node(
-    connection: Connection, act: Act, path: str, *, title: str | None = None, criticality: Criticality | None = None
+    connection: Connection,
+    act: Act,
+    path: str,
+    *,
+    title: str | None = None,
+    criticality: Criticality | None = None,
+    asset: str | None = None,
 ) -> Node:
-    """Another title or criticality; None leaves it as it is."""
+    """Another title, criticality or asset; None leaves it as it is. `ConflictError` if the asset stands elsewhere."""
     before = find_node(connection, path)
     if criticality is not None and criticality not in CRITICALITIES:
         raise InvalidError(f"criticality {criticality!r}: expected A, B or C")
     values = {"title": title, "criticality": criticality}
     wanted = {key: value for key, value in values.items() if value is not None and value != getattr(before, key)}
+    if asset is not None and asset != before.asset:
+        _check_asset(before.kind)
+        wanted["asset"] = asset
     if wanted:
-        connection.execute(update(nodes).where(nodes.c.id == before.id).values(**wanted))
+        row: dict[str, str | int] = {**wanted}
+        if "asset" in wanted:
+            row["asset"] = find_asset(connection, wanted["asset"]).id
+        try:
+            with connection.begin_nested():
+                connection.execute(update(nodes).where(nodes.c.id == before.id).values(**row))
+        except IntegrityError as error:
+            raise ConflictError(f"asset '{asset}' has a place already: remove that one") from error
         record(
             connection,
             act,
@@ -116,6 +132,11 @@ def find_node(connection: Connection, path: str) -> Node:
         at, parent = f"{at}/{name}" if at else name, row.id
     assert row is not None
     return Node(row.id, row.parent, row.kind, row.name, row.title, row.criticality, row.asset_name, at)
+
+
+def _check_asset(kind: str) -> None:
+    if kind not in ("machine", "component"):
+        raise InvalidError(f"a {kind} is no asset: give asset to the machines or components below it")
 
 
 def read_tree(connection: Connection) -> Sequence[Node]:
