@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -49,7 +50,9 @@ def require_failures(manifest: dict[str, Any]) -> None:
 
 
 def run(command: Sequence[str]) -> int:
-    return subprocess.run(command, check=False).returncode
+    """The stages call `python`: that is this one, also where cron started it and no environment is active."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    return subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode
 
 
 def run_all(todo: Sequence[Sequence[str]], run: Run = run) -> None:

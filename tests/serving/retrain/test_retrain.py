@@ -1,5 +1,6 @@
 """From a fleet that drifts to a data set that ingest takes, and to the command that trains on it."""
 
+import os
 import sys
 from functools import partial
 
@@ -15,6 +16,7 @@ from serving.export import __main__ as export_command
 from serving.export.fleet import Wanted
 from serving.retrain import __main__ as command
 from serving.retrain.steps import commands
+from serving.retrain.steps import run as really_run
 from tests.serving.drift import fleets
 from tests.serving.drift.test_drift import fill, usual
 
@@ -120,6 +122,13 @@ def test_what_cannot_be_trained_is_said_before(database, place, capsys):
     (place / "params.yaml").unlink()
     assert run("--force") == 1
     assert "run this in the root of the repository" in capsys.readouterr().err
+
+
+def test_stages_run_by_the_python_that_runs_this(monkeypatch):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    same = f"import os, sys; sys.exit(os.path.realpath(sys.executable) != {os.path.realpath(sys.executable)!r})"
+    assert really_run(["env", "python", "-c", same]) == 0
+    assert really_run(["env", "python", "-c", "raise SystemExit(7)"]) == 7
 
 
 def test_a_fleet_that_is_listed_is_not_listed_twice(tmp_path):
