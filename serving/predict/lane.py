@@ -10,6 +10,10 @@ from typing import Generic, TypeVar
 
 from serving.errors import RequestError
 
+# Of the time a group took, when others wait already: whom it answered can join them. Else callers that ask again and
+# again end up in two groups that take turns, each half as large as it could be (histories: 40% fewer a second).
+_LINGER, _LONGEST = 0.2, 0.005  # share, seconds
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
@@ -62,18 +66,21 @@ class Lane(Generic[Job, Result]):
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
+        linger = 0.0
         while self._queue:
-            await asyncio.sleep(self._gather)
+            await asyncio.sleep(max(self._gather, linger))
             group = self._take()
             if not group:
                 continue
             self._grouped(len(group))
+            began = loop.time()
             try:
                 results: Sequence[Result | BaseException] = await loop.run_in_executor(
                     self._thread, self._work, [job for job, _ in group]
                 )
             except Exception as error:  # of `work` itself: told to all, and the lane goes on
                 results = [error] * len(group)
+            linger = min(_LINGER * (loop.time() - began), _LONGEST)
             for (_, future), result in zip(group, results, strict=True):
                 if future.cancelled():
                     continue
