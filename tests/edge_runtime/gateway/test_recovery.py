@@ -1,5 +1,6 @@
 """A gateway that is killed again and again tells the centre what it would have told without, and knows the same."""
 
+import contextlib
 from collections import Counter
 
 import numpy as np
@@ -7,8 +8,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from edge_runtime.contract.assignment import AssignedAlarm, AssignedSettings, AssignedState, Assignment
+from edge_runtime.errors import AssignmentRefusedError
+from edge_runtime.gateway.assigned import decide
 from edge_runtime.gateway.recovery import Resumed
-from tests.edge_runtime.gateway.rig import MINUTE, SECOND, Rig, TurnedClock
+from tests.edge_runtime.gateway.rig import MINUTE, SECOND, START, Rig, TurnedClock
 from tests.edge_runtime.tiny import tiny_bundle
 
 ASSETS = ("a", "b", "c")
@@ -22,6 +26,13 @@ _steps = st.lists(
         st.tuples(st.just("wave"), st.sampled_from(ASSETS), st.integers(-9, 9)),
         st.tuples(st.just("turn"), st.sampled_from([1, 20, 50, 70])),
         st.tuples(st.just("step")),
+        st.tuples(
+            st.just("assign"),
+            st.sampled_from(ASSETS),
+            st.integers(0, 4),
+            st.none() | st.integers(1, 4),
+            st.none() | st.integers(1, 40),
+        ),
         st.tuples(st.just("kill"), st.booleans()),
     ),
     min_size=5,
@@ -58,6 +69,9 @@ def live(folder, bundle, steps, *, kills):
             clock.turn(how[0])
         elif what == "step":
             plant.step()
+        elif what == "assign":
+            assign(plant, clock, *how)
+            plant.step()
         elif what == "kill" and kills:
             plant.kill(committed=how[0])
             killed += 1
@@ -73,6 +87,26 @@ def live(folder, bundle, steps, *, kills):
     return plant
 
 
+def assign(plant, clock, asset, term, version, number):
+    """What the centre tells, if it may be taken."""
+    twins = plant.engine.twins["tiny"]
+    state = None
+    if number is not None:
+        alarm = AssignedAlarm(f"{asset}-{number}", 1 + number % 3, START, number) if number % 2 else None
+        values = np.array([number, number, 0], np.float32)
+        state = AssignedState.of(twins.model_id, term, number, clock.utc() - MINUTE, values, alarm)
+    given = None if version is None else AssignedSettings(version, {"offset": float(version)})
+    assignment = Assignment("a-1", "gw-7", asset, "tiny", term, START, given, state)
+
+    def take(work):
+        with contextlib.suppress(AssignmentRefusedError):
+            effect, _ = decide(twins, assignment)
+            if effect is not None:
+                plant.engine.assign("tiny", effect, work)
+
+    plant.engine.call(take)
+
+
 @settings(
     max_examples=12,
     deadline=None,
@@ -83,7 +117,7 @@ def live(folder, bundle, steps, *, kills):
 def test_killed_or_not_it_comes_to_the_same(tmp_path_factory, bundle, steps):
     folder = tmp_path_factory.mktemp("live")
     calm, harried = (live(folder / str(kills), bundle, steps, kills=kills) for kills in (False, True))
-    for name in ("state", "time", "number"):
+    for name in ("state", "time", "number", "settings"):
         assert getattr(harried.fleet(), name).tobytes() == getattr(calm.fleet(), name).tobytes(), name
     for kind in ("observation", "prognosis"):
         for asset in ASSETS:
@@ -91,12 +125,15 @@ def test_killed_or_not_it_comes_to_the_same(tmp_path_factory, bundle, steps):
     assert sorted(harried.hub.alarms, key=_key) == sorted(calm.hub.alarms, key=_key)
     assert _summed(harried.hub) == _summed(calm.hub)
     assert calm.source.waiting == harried.source.waiting == {}
+    terms = [plant.engine.twins["tiny"].machines.term.tolist() for plant in (calm, harried)]
+    assert terms[0] == terms[1]
+    assert calm.engine.twins["tiny"].assigned == harried.engine.twins["tiny"].assigned
     occurrences = [plant.engine.twins["tiny"].occurrences.state() for plant in (calm, harried)]
     assert occurrences[0] == occurrences[1]
 
 
 def _key(alarm):
-    return alarm["asset"], alarm["number"]
+    return alarm["asset"], alarm["term"], alarm["number"]
 
 
 def _summed(hub):
