@@ -23,6 +23,7 @@ from serving.predict.lane import Lane
 from serving.predict.predictor import predict
 from serving.settings import read_config
 from serving.twins.continuing import Continuation, Continuing
+from serving.twins.keeping import Keeper
 
 CONFIG, INSECURE = "OVERHAUL_CENTRE", "OVERHAUL_INSECURE"
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Centre:
         if database is not None:
             continuing = Continuing(database, self.catalogue, self.clock, settings.idempotency)
             self.stored = lane("stored", continuing.work, weigh=lambda job: job.ask.observations)
+        self.keeper = None if database is None else Keeper(database, self.clock, settings.snapshot)
 
     @classmethod
     def from_environment(cls) -> Centre:
@@ -89,6 +91,8 @@ class Centre:
         if self.settings.insecure:
             log.warning("insecure: no keys are asked for, and only this computer is answered")
         self.catalogue.start()
+        if self.keeper is not None:
+            self.keeper.start()
 
     async def close(self) -> None:
         """What waits is still answered."""
@@ -96,5 +100,7 @@ class Centre:
         if self.stored is not None:
             await self.stored.close()
         await asyncio.get_running_loop().run_in_executor(None, self.catalogue.stop)
+        if self.keeper is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self.keeper.stop)
         if self.database is not None:
             self.database.close()

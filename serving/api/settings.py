@@ -57,6 +57,7 @@ class ServiceSettings:
     max_ahead: Annotated[float, Between(0, 86_400)] = 60.0
     idempotency: Annotated[float, Between(60, 10_000_000)] = 86_400.0
     gather: Annotated[float, Between(0, 0.1)] = 0.0
+    snapshot: Annotated[float, Between(1, 10_000_000)] = 3600.0  # seconds between snapshots of the centre's own twins
     models: ModelsSettings = field(default_factory=ModelsSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     jwt: JwtSettings | None = None

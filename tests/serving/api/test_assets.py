@@ -14,6 +14,7 @@ from serving.registry.audit import Act, read_audit
 from serving.registry.hierarchy import add_node
 from serving.registry.owners import register
 from serving.registry.settings import RegistrySettings
+from serving.twins.keeping import keep
 from tests.edge_runtime.tiny import tiny_bundle
 from tests.serving.hub import made
 from tests.serving.lived import NANOS, Gateway, load
@@ -309,6 +310,20 @@ def test_twins_of_the_centre(client):
         again = get(client, f"/assets/m4/state?t={1_767_434_400 + t}")[1]
         assert (again["replayed"], again["state"]) == (states[place]["number"], states[place]["state"])
         assert np.frombuffer(base64.b64decode(again["state"]), "<f4")[1] == states[place]["number"]
+
+
+def test_snapshots_of_the_centres_twins(client, database):
+    for at in (0, 60, 120):
+        client.centre.clock.now = (1_767_434_400 + at) * NANOS
+        assert client.predict(asset="m4", observations=seen(at), **{"continue": True})[0] == 200
+        if at == 60:
+            assert [client.centre.keeper.keep() for _ in range(2)] == [1, 0]
+    answer = get(client, f"/assets/m4/state?t={1_767_434_400 + 60}")[1]
+    assert (answer["number"], answer["replayed"], answer["snapshot"]) == (2, 0, {"term": 0, "number": 2})
+    with database.write() as connection:
+        assert (keep(connection, client.centre.clock.now + 1), keep(connection, 0)) == (0, 1)
+    client.centre.keeper.start()
+    client.centre.keeper.stop()
 
 
 def raise_alarm(gateway, number, **more):
