@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from random import Random
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -17,6 +18,7 @@ from serving.registry.audit import read_audit
 from tests.edge_runtime.broker import iotcore, until  # noqa: F401
 from tests.serving.commands.line import COMMANDS, Line
 from tests.serving.commands.rig import PRIVATE
+from tests.serving.hub.process import HubProcess
 
 ROOT = Path(__file__).parents[3]
 SQLITE = pytest.mark.parametrize("database_settings", ["sqlite"], indirect=True)
@@ -177,3 +179,39 @@ def test_a_hub_is_killed_and_another_sends_it_again_and_it_is_written_once(tmp_p
         assert (told["status"], told["read_back"]) == ("done", 1200)
         assert len(line.device.writes) == 1
         assert line.service.read(command)["status"] == "done"
+
+
+def hub_process(line, iotcore, tmp_path):  # noqa: F811
+    key = tmp_path / "key.pem"
+    key.write_bytes(PRIVATE)
+    key.chmod(0o600)
+    more = f'[commands]\nenabled = true\nkey = "{key}"'
+    return HubProcess(tmp_path / "hub", line.database.settings, iotcore.url, more=more)
+
+
+@SQLITE
+def test_the_hub_as_it_is_run(tmp_path, database, iotcore):  # noqa: F811
+    with Line(tmp_path, database, iotcore) as line, hub_process(line, iotcore, tmp_path) as hub:
+        line.start_gateway()
+        told = line.ended(line.service.made(value=1111.0, ttl=120), 60)
+        assert (told["status"], told["read_back"]) == ("done", 1111)
+        assert hub.stop() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_hubs_are_killed_at_random_and_each_command_is_written_once(tmp_path, database, iotcore, seed):  # noqa: F811
+    random = Random(seed)
+    with Line(tmp_path, database, iotcore) as line, hub_process(line, iotcore, tmp_path) as hub:
+        line.start_gateway()
+        made = []
+        for at in range(30):
+            made.append(line.service.made(value=1000.0 + at, ttl=600))
+            time.sleep(random.uniform(0, 0.3))
+            if random.random() < 0.3:
+                hub.kill()
+                hub.start()
+        for command in made:
+            assert line.ended(command, 120)["status"] == "done"
+        written = [registers for _, registers in line.device.writes]
+        assert len(written) == len(made) == len({tuple(each) for each in written})

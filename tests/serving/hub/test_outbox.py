@@ -15,7 +15,7 @@ from serving.hub.hub import Hub
 from serving.hub.outbox import Outbox, Parcel
 from serving.hub.settings import BrokerSettings, HubSettings
 from serving.registry.settings import RegistrySettings
-from tests.edge_runtime.broker import iotcore, until  # noqa: F401
+from tests.edge_runtime.broker import broker, iotcore, until  # noqa: F401
 
 letters = Table(
     "test_letters",
@@ -101,17 +101,17 @@ def listener(url, topic="down/+"):
     client.loop_stop()
 
 
-def hub(database, broker, sender):
+def hub(database, at, sender):
     settings = HubSettings(name=sender.hub)
-    made = Hub(database, BrokerSettings(url=broker.url), settings, RegistrySettings(), SystemClock(), [sender])
+    made = Hub(database, BrokerSettings(url=at.url), settings, RegistrySettings(), SystemClock(), [sender])
     made.start()
     return made
 
 
-def test_each_goes_down_once_by_one_of_two_hubs(rows, iotcore):  # noqa: F811
-    with listener(iotcore.url) as heard:
+def test_each_goes_down_once_by_one_of_two_hubs(rows, broker):  # noqa: F811
+    with listener(broker.url) as heard:
         senders = Letters("hub-1"), Letters("hub-2")
-        hubs = [hub(rows, iotcore, sender) for sender in senders]
+        hubs = [hub(rows, broker, sender) for sender in senders]
         until(lambda: states(rows) == ["sent"] * 20, what="sending")
         until(lambda: len(heard) >= 20, what="arriving")
         for each in hubs:
@@ -129,6 +129,30 @@ def test_what_waits_goes_when_the_broker_is_there(rows, iotcore):  # noqa: F811
     assert states(rows) == ["due"] * 20
     iotcore.start()
     until(lambda: states(rows) == ["sent"] * 20, what="sending")
+    one.stop()
+
+
+def test_a_broker_that_dies_before_it_has_confirmed_gets_them_again(rows, iotcore):  # noqa: F811
+    sender = Letters()
+    with rows.write() as connection:
+        connection.execute(update(letters).values(state="later"))
+    one = hub(rows, iotcore, sender)
+    until(lambda: one.ready, 30, "the connection")
+    iotcore.pause()
+    with rows.write() as connection:
+        connection.execute(update(letters).values(state="due"))
+    until(lambda: sender.claims == 20, what="claiming")
+    assert states(rows) == ["due"] * 20
+    iotcore.kill()
+
+    def reasons():
+        with rows.read() as connection:
+            return set(connection.execute(select(letters.c.why)).scalars())
+
+    until(lambda: reasons() == {"the connection to the broker was lost"}, what="giving back")
+    iotcore.start()
+    until(lambda: states(rows) == ["sent"] * 20, 60, "sending again")
+    assert sender.claims >= 40
     one.stop()
 
 
