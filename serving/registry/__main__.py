@@ -4,7 +4,7 @@ import plant.csv [--check]       a whole plant from a table, see `serving.regist
 show [north/line-2]              the tree, with the assets in it, their owners and terms
 add | change | remove PATH       a plant, line, machine or component
 register NAME --class pump       a machine; assign NAME --gateway gw-7 | --centre; tier NAME full | basic
-settings show NAME               settings set NAME limit=7.1 delay=   (empty: back to the default of the class)
+settings show NAME               settings set NAME rated_flow=1800 rated_power=   (empty: the default of the class)
 audit [--subject asset/pump-3]   who changed what, and why
 """
 
