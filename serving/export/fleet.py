@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ def export(database: Database, wanted: Wanted) -> dict[str, Any]:
         folder = Path(scratch) / wanted.fleet
         folder.mkdir()
         found = _Found()
-        with database.read() as connection:
+        with _still(database) as connection:
             machines = queries.list_assets(connection, assets.c.asset_class == cls.name)
             start, end = _bounds(connection, wanted, machines)
             with files.Observations(folder / files.OBSERVATIONS, cls) as writer:
@@ -99,6 +100,18 @@ def export(database: Database, wanted: Wanted) -> dict[str, Any]:
     wanted.class_file.write_text(text, encoding="utf-8")
     class_file.load(wanted.fleet, wanted.classes)
     return manifest
+
+
+@contextlib.contextmanager
+def _still(database: Database) -> Iterator[Connection]:
+    """A transaction that sees one state of the database: rows come, and are thinned, while this goes on."""
+    if database.sqlite:  # there it always does
+        with database.read() as connection:
+            yield connection
+        return
+    level = {"isolation_level": "REPEATABLE READ"}
+    with database.engine.connect().execution_options(**level) as connection, connection.begin():
+        yield connection
 
 
 def _class(wanted: Wanted) -> AssetClass:
@@ -180,6 +193,8 @@ def _manifest(cls: AssetClass, wanted: Wanted, found: _Found, notes: list[str]) 
     for tally in tallies.values():
         total.update(tally.models)
 
+    kept, fed = _sum(t.snapshots for t in tallies.values()), _sum(t.fed for t in tallies.values())
+
     def said(nanos: int | None) -> str | None:
         return None if nanos is None else files.moment(cls, nanos)
 
@@ -200,12 +215,22 @@ def _manifest(cls: AssetClass, wanted: Wanted, found: _Found, notes: list[str]) 
         "changed": _sum(tally.changed for tally in tallies.values()),
         "unnumbered": sum(tally.unnumbered for tally in tallies.values()),
         "gaps": sum(tally.gaps for tally in tallies.values()),
-        "snapshots": _sum(tally.snapshots for tally in tallies.values()),
+        "snapshots": {"kept": kept, "fed": fed},
         "channels_not_of_the_class": sorted(set().union(*(tally.strange for tally in tallies.values()))),
         "machines_without_rows": found.without,
-        "notes": notes,
+        "notes": [*notes, *_missing_snapshots(kept, fed)],
         "per_machine": {name: _machine(tally, found, name, said) for name, tally in tallies.items()},
     }
+
+
+def _missing_snapshots(kept: Mapping[str, int], fed: Mapping[str, int]) -> Iterator[str]:
+    for channel, many in fed.items():
+        if kept.get(channel, 0) < many:
+            yield (
+                f"{channel}: only {kept.get(channel, 0):,} of {many:,} snapshots were kept as measured; if these are "
+                'those around anomalies, a model learns from that: let gateways send all (raw = "all"), or take the '
+                "channel out of the class"
+            )
 
 
 def _machine(tally: Tally, found: _Found, name: str, said: Any) -> dict[str, Any]:

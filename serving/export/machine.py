@@ -14,7 +14,7 @@ from edge_runtime.arrays import F32, F64, I64, Bool
 from edge_runtime.contract.event import Event
 from serving.database import queries
 from serving.database.queries import Asset, Observed
-from serving.database.tables import observations, thinned, waveforms
+from serving.database.tables import observations, thinned, waveform_features, waveforms
 
 PAGE_BYTES = 32 << 20  # about, of one page in memory
 PAGE_ROWS = 16_384
@@ -45,7 +45,8 @@ class Tally:
     left_out: Counter[str] = field(default_factory=Counter)  # rows by reason
     changed: Counter[str] = field(default_factory=Counter)  # values by what became of them
     gaps: int = 0  # silences longer than max_gap
-    snapshots: Counter[str] = field(default_factory=Counter)  # by channel
+    snapshots: Counter[str] = field(default_factory=Counter)  # by channel, kept as measured
+    fed: Counter[str] = field(default_factory=Counter)  # by channel, that the twin was given
     numbers: dict[int, tuple[int, int, int]] = field(default_factory=dict)  # term → lowest, highest, how many
     strange: set[str] = field(default_factory=set)  # channels in the database that the class does not have
 
@@ -81,6 +82,8 @@ class Machine:
             spans = list(queries.read_observations(self._connection, self._asset.id, begin, end))
             if spans and (page := self._page(spans)) is not None:
                 yield page
+        if self.tally.rows:
+            self._count_fed()
 
     def _stretches(self, start: int) -> Iterator[tuple[int, int]]:
         """Times between which there are about as many rows as a page has; rows of equal time are never parted."""
@@ -185,6 +188,14 @@ class Machine:
             own = number[term == each]
             lowest, highest, many = known.get(each, (int(own[0]), int(own[0]), 0))
             known[each] = min(lowest, int(own.min())), max(highest, int(own.max())), many + len(own)
+
+    def _count_fed(self) -> None:
+        table = waveform_features.c
+        query = select(table.channel, func.count()).where(
+            table.asset == self._asset.id, table.t >= self.tally.first, table.t <= self.tally.last
+        )
+        for channel, many in self._connection.execute(query.group_by(table.channel)):
+            self.tally.fed[channel] = many
 
     def _waveforms(self, time: I64, term: I64, number: I64) -> dict[str, tuple[I64, F32]]:
         """Snapshots that were kept as measured, of the rows of a page."""

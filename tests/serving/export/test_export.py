@@ -1,6 +1,7 @@
 """What the fleet lived through comes out of the database as it went in, and goes through the pipeline's ingest."""
 
 import csv
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import insert
+from sqlalchemy import delete, insert
 
 import data.fetch
 import data.ingest
@@ -22,12 +23,14 @@ from data.class_file import load
 from data.errors import AssetClassError
 from data.lives import read_lives
 from data.observations import Observations
+from edge_runtime.contract.rows import Snapshots
 from serving.database import queries
 from serving.database.engine import Database
 from serving.database.settings import DatabaseSettings
-from serving.database.tables import thinned
+from serving.database.tables import observations, thinned
 from serving.errors import ConfigError, InvalidError
 from serving.export import __main__ as command
+from serving.export import fleet
 from serving.export import machine as machine_module
 from serving.export.fleet import export
 from serving.registry.asset_settings import set_settings
@@ -76,6 +79,8 @@ def test_what_twins_were_fed_is_what_training_sees(database, folder):
     event[[0, 25]], event[10] = 1, 2
     age = np.r_[np.arange(25), np.arange(15)] + 0.25
     first = fans.observations("F-1", range(1, 41), event=event, age=age)
+    snapshots = {"shake": Snapshots(np.array([6, 8], np.int32), np.zeros((2, 3), np.float32))}
+    first = dataclasses.replace(first, waveforms=snapshots)
     second = fans.observations("F-0", range(5, 20))
     second.readings[3:5, 0] = np.nan
     sender = made.Sender()
@@ -87,6 +92,8 @@ def test_what_twins_were_fed_is_what_training_sees(database, folder):
     manifest = export(database, fans.wanted(folder))
     assert (manifest["machines"], manifest["rows"], manifest["left_out"], manifest["changed"]) == (2, 55, {}, {})
     assert manifest["models"] == {"model-1": 55}
+    assert manifest["snapshots"] == {"kept": {"shake": 1}, "fed": {"shake": 2}}
+    assert "shake: only 1 of 2 snapshots were kept" in manifest["notes"][0]
 
     ingested, lives, report = ingest()
     assert ingested.assets == ["F-0", "F-1"]
@@ -232,6 +239,22 @@ def test_thinned_repeated_and_foreign_rows_are_left_out_and_counted(database, fo
     np.testing.assert_array_equal(readings[4], again.readings[0, ::-1])
 
 
+def test_what_happens_meanwhile_is_of_the_next_export(database, folder, monkeypatch):
+    sender = made.Sender()
+    fans.commit(database, *(fans.observations(name, range(1, 20)) for name in ("F-1", "F-2")), sender=sender)
+    really = fleet._one
+
+    def one(connection, cls, asset, *more):
+        really(connection, cls, asset, *more)
+        with database.write() as other:  # retention, and the hub
+            other.execute(delete(observations).where(observations.c.t > fans.START + 5 * fans.STEP))
+        fans.commit(database, fans.observations("F-2", range(50, 60)), sender=sender)
+
+    monkeypatch.setattr(fleet, "_one", one)
+    manifest = export(database, fans.wanted(folder))
+    assert {name: own["rows"] for name, own in manifest["per_machine"].items()} == {"F-1": 19, "F-2": 19}
+
+
 def test_a_beginning_of_life_is_not_lost_with_its_row(database, folder):
     fans.workspace(folder, life={"age": "required", "begins": "unknown"})
     event, age = np.zeros(20), np.arange(20.0)
@@ -262,9 +285,9 @@ def test_names_that_cannot_be_and_nothing_to_export(database, folder):
     with pytest.raises(InvalidError, match="no machine of class 'fan'"):
         export(database, fans.wanted(folder))
     fans.commit(database, fans.observations("F-1", range(3)))
-    for fleet in ("pump-plant", "fan", "fan-", "fan-a/b"):
+    for name in ("pump-plant", "fan", "fan-", "fan-a/b"):
         with pytest.raises(ConfigError, match="write fan- and a name"):
-            export(database, fans.wanted(folder, fleet))
+            export(database, fans.wanted(folder, name))
     with pytest.raises(InvalidError, match="widen --since and --until"):
         export(database, fans.wanted(folder, until=0))
     (folder / "classes" / "fan-mine.yaml").write_text("subset_of: fan\n")
