@@ -4,8 +4,9 @@
     signature, gateway ──▶ between two rounds of the engine: machine, class, term, settings, state
         ──▶ entry of the journal and the answer, committed together
 
-Off unless it is enabled. Nothing is remembered but terms and versions, which only go up: the same may come again, and
-is answered again. What does not fit is refused as a whole, counted by reason, and answered if it is authentic.
+Off unless it is enabled, and says so. Nothing is remembered but terms and versions, which only go up: the same may come
+again, and is answered again. What does not fit is refused as a whole, counted by reason, and answered if it is
+authentic.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from pathlib import Path
 from edge_runtime.clock import Clock
 from edge_runtime.contract import bodies
 from edge_runtime.contract.assignment import Assignment, verify
+from edge_runtime.contract.limits import DEFAULT
 from edge_runtime.contract.message import Lane, Outgoing
 from edge_runtime.contract.signature import public_key
-from edge_runtime.errors import AssignmentRefusedError, EdgeError
+from edge_runtime.contract.text import load
+from edge_runtime.errors import AssignmentRefusedError, EdgeError, WireError
 from edge_runtime.gateway.assigned import decide
 from edge_runtime.gateway.engine import Engine
 from edge_runtime.journal.work import Work
@@ -31,6 +34,7 @@ log = logging.getLogger(__name__)
 
 WAITING = 256  # that may wait; the centre sends again
 PATIENCE = 0.2  # s
+_DECLINE = 1_000_000_000  # nanos between two answers that assignments are off
 
 
 class AssignmentDesk:
@@ -45,6 +49,7 @@ class AssignmentDesk:
         self._queue: queue.Queue[bytes] = queue.Queue(WAITING)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._declined: int | None = None
         self._enabled = key is not None
         if key is not None:
             self._key = public_key(_text(key))
@@ -64,7 +69,7 @@ class AssignmentDesk:
     def receive(self, payload: bytes, retained: bool) -> None:
         """From the link's thread, whatever came."""
         if not self._enabled:
-            self._count_refused(AssignmentRefusedError("off", "assignments are off: see [assignments] enabled"))
+            self._decline(payload, retained)
         elif retained:
             self._count_refused(AssignmentRefusedError("retained", "a retained assignment: nobody knows how old it is"))
         else:
@@ -72,6 +77,24 @@ class AssignmentDesk:
                 self._queue.put_nowait(payload)
             except queue.Full:
                 self._count_refused(AssignmentRefusedError("busy", f"{WAITING} assignments are waiting"))
+
+    def _decline(self, payload: bytes, retained: bool) -> None:
+        """That they are off, to who has sent one. Nobody can be known here without a key: once a second at most."""
+        refusal = AssignmentRefusedError("off", "assignments are off: see [assignments] enabled")
+        self._count_refused(refusal)
+        now = self._clock.monotonic()
+        if retained or (self._declined is not None and now - self._declined < _DECLINE):
+            return
+        try:
+            fields = load(payload[: DEFAULT.json], "an assignment")
+            if fields.get("gateway") != self._gateway:
+                return
+            answer = bodies.Ack(fields["id"], "refused", fields["asset"], None, str(refusal), None, self._clock.utc())
+            message = _message(answer)
+        except (WireError, ValueError, TypeError, KeyError):
+            return
+        self._declined = now
+        self._engine.call(lambda work: work.messages.append(message))
 
     # The desk's own thread.
 
@@ -133,13 +156,16 @@ class AssignmentDesk:
     def _answer(self, assignment: Assignment, status: str, reason: str | None, work: Work) -> None:
         now = self._clock.utc()
         short = None if reason is None else reason[:1000]
-        body = bodies.Ack(assignment.id, status, assignment.asset, None, short, None, now)
-        work.messages.append(Outgoing("ack", Lane.ALARM, assignment.asset, now, now, bodies.pack(body)))
+        work.messages.append(_message(bodies.Ack(assignment.id, status, assignment.asset, None, short, None, now)))
         work.urgent = True
 
     def _count_refused(self, refusal: AssignmentRefusedError) -> None:
         self.counts[f"refused_{refusal.reason}"] += 1
         log.warning("an assignment is refused, %s", refusal)
+
+
+def _message(answer: bodies.Ack) -> Outgoing:
+    return Outgoing("ack", Lane.ALARM, answer.asset, answer.t, answer.t, bodies.pack(answer))
 
 
 def _told(assignment: Assignment, resumes: bool) -> str:

@@ -113,7 +113,7 @@ def _bundle(bundle: BundleStatus) -> Iterator[tuple[str, str]]:
     yield "", f"warming up {bundle.warming_up:,}, unfamiliar {bundle.unfamiliar:,}, silent {bundle.silent:,}"
     yield "", f"observations {bundle.observations:,}{_refused(bundle.refused)}"
     if bundle.settings:
-        yield "", f"settings of {len(bundle.settings):,} machines are the centre's"
+        yield "", f"set by the centre {len(bundle.settings):,}"
     for why in bundle.passed_over:
         yield "", f"not used: {why}"
 

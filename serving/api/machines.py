@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from serving.api.assets import Assets
+from serving.api.assignment import Assignments
 from serving.api.call import Route
 from serving.api.centre import Centre
 from serving.api.commands import CommandRoutes
@@ -13,4 +14,5 @@ from serving.api.plants import Plants
 
 def machine_routes(centre: Centre) -> list[Route]:
     desk = Desk(centre)
-    return [*Assets(desk).routes(), *History(desk).routes(), *Plants(desk).routes(), *CommandRoutes(desk).routes()]
+    parts = Assets(desk), Assignments(desk), History(desk), Plants(desk), CommandRoutes(desk)
+    return [route for part in parts for route in part.routes()]

@@ -19,6 +19,7 @@ from serving.registry.audit import Act, record
 WAITING, SENT, DONE, REFUSED = "waiting", "sent", "done", "refused"
 OPEN = (WAITING, SENT)
 NO_MODEL = "model"  # why a gateway refuses a state that its bundle cannot read
+AT_THE_GATEWAY = ("off", "asset", "class", "future")  # refusals that a person puts right there: it is told again
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def find_wanted(connection: Connection, name: str) -> Wanted | None:
 def settle(connection: Connection, answers: Mapping[str, Sequence[Any]], at: int) -> None:
     """Answers of gateways, as columns of `command_answers`: old, new, repeated, to whatever ids.
 
-    A gateway that cannot read the state is asked again without it: its twin starts anew there, and warms up.
+    A gateway that cannot read the state is asked again without it: its twin starts anew there, and warms up. One that
+    does not have the machine, or takes no assignments yet, is told again later.
     """
     names = ("id", "gateway", "status", "reason")
     given = {row[:2]: row[2:] for row in zip(*(answers[name] for name in names), strict=True)}
@@ -99,11 +101,14 @@ def settle(connection: Connection, answers: Mapping[str, Sequence[Any]], at: int
         if (row.id, row.gateway) not in given:
             continue
         status, reason = given[row.id, row.gateway]
+        why = (reason or "").partition(":")[0]
         values: dict[str, Any] = {"status": status, "answered_at": at, "reason": reason or ""}
         if status not in (DONE, REFUSED):
             continue
-        if status == REFUSED and row.resume and (reason or "").partition(":")[0] == NO_MODEL:
+        if status == REFUSED and row.resume and why == NO_MODEL:
             values |= {"id": _id(), "status": WAITING, "resume": False, "claimed": 0, "claims": 0}
+        elif status == REFUSED and why in AT_THE_GATEWAY:
+            values["status"] = row.status
         connection.execute(update(assignments).where(assignments.c.asset == row.asset).values(**values))
         said = {"term": row.term, "settings": row.settings_version, "detail": reason, "sent": row.sent}
         record(connection, Act(f"gateway/{row.gateway_name}", at), f"assignment.{status}", f"asset/{row.name}", **said)

@@ -43,6 +43,7 @@ def full_status(**changes):
                     {"1": 3, "2": 1},
                     {"unknown asset": 12},
                     ("CUDAExecutionProvider is not in this onnxruntime",),
+                    {"pump-07": 4},
                 ),
             ),
             "sources": (
@@ -71,6 +72,7 @@ def full_status(**changes):
                 ),
             ),
             "commands": {"done": 4, "out of range": 1},
+            "assignments": {"done": 3, "refused_version": 1},
             "dropped": {"late": 2},
             "insecure": ("source press: security policy None",),
         }

@@ -281,8 +281,22 @@ def test_what_came_is_verified_in_a_thread_of_its_own(station):
 def test_off_and_too_many(tmp_path, station):
     desk = AssignmentDesk(None, "gw-7", station.rig.engine, station.clock)
     desk.start()
-    desk.receive(b"anything", retained=False)
-    assert desk.counts == {"refused_off": 1}
+    told = sign(KEY, Assignment("a-9", "gw-7", "a", "tiny", 1, START))
+    for payload in (
+        b"anything",
+        b'{"gateway":"gw-7","id":[]}',
+        sign(KEY, Assignment("a-9", "gw-8", "a", "tiny", 1, 1)),
+    ):
+        desk.receive(payload, retained=False)
+    desk.receive(told, retained=True)
+    station.rig.step()
+    assert station.answers == []
+    for _ in range(3):
+        desk.receive(told, retained=False)
+    station.rig.step()
+    assert [answer[:2] for answer in station.answers] == [("a-9", "refused")]  # once a second at most
+    assert station.answers[0][2].startswith("off:")
+    assert desk.counts == {"refused_off": 7}
     desk.stop()
     for _ in range(WAITING + 3):
         station.desk.receive(b"anything", retained=False)

@@ -128,6 +128,7 @@ topic = "x"
         (GATEWAY + '[[source]]\nname = "x"', r"source\[0\].type is missing: there are mqtt, sparkplug, opcua"),
         (GATEWAY + '[bundles."a b"]', "is not TOML|bundles"),
         (GATEWAY.replace("tiny =", '"ti ny" ='), "bundles.'ti ny': expected an identifier"),
+        (GATEWAY + "[assignments]\nenabled = true", "assignments need the public key of the centre: write public_key"),
         (GATEWAY + "[commands]\nenabled = true", "commands need the public key of the centre: write public_key"),
         (GATEWAY.replace("port = 0", 'host = "0.0.0.0"'), "http: host = '0.0.0.0' can be reached from elsewhere"),
         (GATEWAY.replace("port = 0", "port = 70000"), "http.port: expected a number from 0 to 65535, got 70000"),
@@ -180,7 +181,7 @@ def test_every_type_of_source_exists(kind, read):
     assert "no module" not in text.lower()
 
 
-_SECTIONS = ["gateway", "bundles", "journal", "spool", "link", "commands", "http", "log", "source"]
+_SECTIONS = ["gateway", "bundles", "journal", "spool", "link", "commands", "assignments", "http", "log", "source"]
 _KEYS = ["id", "site", "data", "machines", "type", "name", "url", "topics", "tls", "values", "allow", "port", "raw"]
 _scalar = (
     st.booleans()

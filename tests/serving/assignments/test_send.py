@@ -17,9 +17,10 @@ from serving.assignments.send import AssignmentSender
 from serving.assignments.settings import AssignmentSettings
 from serving.database.engine import Database
 from serving.database.queries import find_asset
-from serving.database.tables import asset_settings, assignments, gateways, models, twins
+from serving.database.tables import asset_settings, assignments, gateways, models, states, twins
 from serving.errors import ConfigError
 from serving.hub.__main__ import main
+from serving.hub.outbox import Parcel
 from serving.hub.store import Store
 from serving.registry.asset_settings import set_settings
 from serving.registry.assignments import find_wanted
@@ -156,6 +157,18 @@ def test_refused(centre):
     assert again.state is None
 
 
+def test_what_a_person_puts_right_at_the_gateway_is_told_again(centre):
+    centre.assign()
+    (told,) = centre.send()
+    for reason in ("off: assignments are off", "asset: m1 is not in machines.csv here"):
+        centre.answer(told, "refused", reason)
+        assert (centre.wanted().status, centre.wanted().reason) == ("sent", reason)
+    (again,) = centre.send(NOW + 10 * SECOND)
+    assert (again.id, again.state) == (told.id, told.state)
+    centre.answer(again)
+    assert (centre.wanted().status, centre.wanted().reason) == ("done", "")
+
+
 def test_nothing_is_sent_to_who_is_away_or_to_the_centre_itself(centre):
     centre.online("gw-8", state="offline")
     centre.assign()
@@ -176,8 +189,6 @@ def test_what_the_broker_does_not_take_is_sent_again(centre):
     with centre.database.read() as connection:
         row = connection.execute(select(assignments)).one()
     with centre.database.write() as connection:
-        from serving.hub.outbox import Parcel
-
         centre.sender.unsent(connection, [Parcel(row.id, "", b"")], "refused", NOW)
     assert centre.wanted().reason == "not sent yet: refused"
     assert len(centre.send(NOW + 2 * SECOND)) == 1
@@ -253,8 +264,6 @@ def test_what_cannot_be_sent_holds_up_nothing_else(centre):
 
 def test_a_state_that_is_too_large_is_left_out(centre):
     with centre.database.write() as connection:
-        from serving.database.tables import states
-
         connection.execute(update(states).values(body=np.ones(70_000, "<f4").tobytes()))
     centre.assign()
     (told,) = centre.send()
