@@ -59,13 +59,18 @@ class Given:
             if samples is None or samples.shape != shapes.get(channel):
                 raise RequestError(
                     "not_replayable",
-                    f"with observation {number} a snapshot of waveform '{channel}' went through the twin, and was not "
-                    'kept: only moments before it, or after the next snapshot of the twin, are known; link.raw = "all" '
-                    "at the gateway keeps all waveforms",
+                    f"with observation {number} a snapshot of waveform '{channel}' went through the twin, and "
+                    f"was not kept: only moments before it, or after the twin's next snapshot, are known; "
+                    f"{self._way_out()}",
                     "t",
                 )
             found.setdefault(number, {})[channel] = (samples[None], _ROW)
         return found
+
+    def _way_out(self) -> str:
+        if self._asset.gateway is None:
+            return "the centre keeps no waveforms of requests"
+        return 'link.raw = "all" at the gateway keeps all waveforms'
 
     def notes(self, contract: Contract) -> list[str]:
         """What the replay could not know."""

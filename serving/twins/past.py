@@ -24,7 +24,9 @@ from serving.database.queries import Asset
 from serving.database.tables import models, observations, ownerships, states
 from serving.errors import RequestError
 from serving.models.served import Served
-from serving.twins.replaying import MOST, FindServed, Key, Replay
+from serving.twins.replaying import FindServed, Key, Replay
+
+FARTHEST = 2000  # observations to the next snapshot, if it is to be checked by that
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def _checked(connection: Connection, asset: Asset, past: Past, replay: Replay) -
     row = connection.execute(
         query.where(*following, models.c.model_id == past.served.model_id).order_by(table.number).limit(1)
     ).first()
-    if row is None or replay.count + row.number - key.number > MOST:
+    if row is None or row.number - key.number > FARTHEST:
         return past
     try:
         replay.follow(key.term, key.number, row.number)

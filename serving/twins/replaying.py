@@ -18,7 +18,7 @@ from serving.errors import RequestError
 from serving.models.served import Served
 from serving.twins.given import Given
 
-MOST = 20_000  # observations that are replayed for one answer
+MOST = 10_000  # observations that are replayed for one answer
 
 FindServed = Callable[[str], Served | None]
 
