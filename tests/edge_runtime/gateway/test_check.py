@@ -210,6 +210,16 @@ def test_commands_need_a_key_that_is_one(find, tmp_path):
     assert "machine 'p-9' is not in" in failures(find(GATEWAY + MQTT + commands + allow))["commands", "allow"]
 
 
+def test_assignments_need_a_key_that_is_one(find, tmp_path):
+    shared = '[commands]\npublic_key = "centre.pem"\n[assignments]\nenabled = true\n'
+    (tmp_path / "centre.pem").write_text("nonsense")
+    assert "Ed25519" in failures(find(GATEWAY + MQTT + shared))["assignments", "public_key"]
+    (tmp_path / "centre.pem").write_text("A" * 43 + "=")
+    assert find(GATEWAY + MQTT + shared)["assignments", "public_key"].result == "ok"
+    own = '[assignments]\nenabled = true\npublic_key = "own.pem"\n'
+    assert "No such file" in failures(find(GATEWAY + MQTT + own))["assignments", "public_key"]
+
+
 def test_what_is_insecure_is_told(find):
     lines = find((GATEWAY + MQTT).replace('url = "{plant}"', 'url = "{plant}"\ninsecure = true'))
     assert lines["computer", "plant: insecure = true"].result == "warn"
