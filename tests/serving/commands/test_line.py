@@ -132,7 +132,7 @@ from serving.registry.settings import RegistrySettings
 from pathlib import Path
 
 when, database, broker, key = sys.argv[1:]
-outbox.CLAIMED = 1_500_000_000
+outbox.CLAIMED = 500_000_000
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
-from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select, update
+from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, insert, select, update
 from sqlalchemy.exc import OperationalError
 
 from edge_runtime.clock import SystemClock
@@ -22,7 +22,7 @@ letters = Table(
     MetaData(),
     Column("id", Integer, primary_key=True),
     Column("state", String, nullable=False, default="due"),
-    Column("until", Integer, nullable=False, default=0),
+    Column("until", BigInteger, nullable=False, default=0),
     Column("why", String),
 )
 
@@ -38,14 +38,14 @@ class Letters:
     def waiting(self, connection, now):
         if self.error is not None:
             raise self.error
-        due = letters.c.state == "due", letters.c.until < now // 10**9
+        due = letters.c.state == "due", letters.c.until < now
         return connection.execute(select(letters.c.id).where(*due).limit(1)).first() is not None
 
     def claim(self, connection, now, until):
         found = []
         for id_ in connection.execute(select(letters.c.id).where(letters.c.state == "due").order_by("id")).scalars():
-            mine = letters.c.id == id_, letters.c.state == "due", letters.c.until < now // 10**9
-            if connection.execute(update(letters).where(*mine).values(until=until // 10**9)).rowcount:
+            mine = letters.c.id == id_, letters.c.state == "due", letters.c.until < now
+            if connection.execute(update(letters).where(*mine).values(until=until)).rowcount:
                 found.append(Parcel(id_, f"down/{id_}", self.hub.encode(), expiry=60))
         self.claims += len(found)
         return found
@@ -168,7 +168,7 @@ def test_what_the_broker_does_not_take_is_sent_again(rows):
 
 
 def test_what_a_dead_hub_has_claimed_is_claimed_again_when_that_has_run_out(rows, monkeypatch):
-    monkeypatch.setattr(module, "CLAIMED", 2 * 10**9)
+    monkeypatch.setattr(module, "CLAIMED", 3 * 10**8)
     dead, memory = Memory(), Memory(*[""] * 20)
     Outbox(rows, dead, [Letters()], SystemClock()).look()
     assert len(dead.posted) == 20
