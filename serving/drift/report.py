@@ -23,9 +23,7 @@ from serving.models.served import Served
 FEWEST_MACHINES = 3
 
 Verdict = Literal["ok", "drifted", "too little data", "no reference"]
-_WEEK = 604_800_000_000_000  # nanos
-# The worst first: what a class is, if its models differ.
-_ORDER: Sequence[Verdict] = ("drifted", "no reference", "too little data", "ok")
+_WEEK, _MONTH = 604_800_000_000_000, 2_592_000_000_000_000  # nanos
 
 
 @dataclass(frozen=True)
@@ -64,10 +62,10 @@ def report(database: Database, served: Iterable[Served], asset_class: str | None
 
 
 def _of_class(connection: Connection, name: str, machines: Sequence[Asset], by_model: dict[str, Served]) -> ClassReport:
-    cycles = any(s.contract.time.unit == "cycle" for s in by_model.values() if s.contract.asset_class == name)
-    ends = window.window_end(connection, machines, cycles)
     own = [each for each in by_model.values() if each.contract.asset_class == name]
     longest = max(map(_width, own), default=_WEEK)
+    cycles = any(each.contract.time.unit == "cycle" for each in own)
+    ends = window.window_ends(connection, machines, _MONTH if cycles else longest)
     running: dict[str, list[Asset]] = {}
     for asset in machines:
         if asset.id in ends:
@@ -79,8 +77,9 @@ def _of_class(connection: Connection, name: str, machines: Sequence[Asset], by_m
     if not models:
         reason = "no observation has come" if machines else "no such machine is known here"
         return ClassReport(name, "too little data", reason, len(machines))
-    worst = min(models, key=lambda model: _ORDER.index(model.verdict))
-    return ClassReport(name, worst.verdict, worst.reason, len(machines), models)
+    # Drift of any model counts; else the class is what the model of most machines is.
+    main = max(models, key=lambda model: (model.verdict == "drifted", len(running[model.model_id])))
+    return ClassReport(name, main.verdict, main.reason, len(machines), models)
 
 
 def _width(served: Served) -> int:
@@ -124,8 +123,8 @@ def _too_little(known: Reference, machines: int, contract: Contract) -> str:
         )
     if machines < FEWEST_MACHINES:
         return (
-            f"{machines} machines have {window.FEWEST_ROWS} observations within {known.window:g} {contract.time.unit}: "
-            f"at least {FEWEST_MACHINES} are needed"
+            f"{machines} machines have observations (at least {window.FEWEST_ROWS}) over {window.COVERED:.0%} of "
+            f"their last {known.window:g} {contract.time.unit}: {FEWEST_MACHINES} are needed"
         )
     return ""
 

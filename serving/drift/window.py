@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from data import reference
 from data.reference import Reference
@@ -18,46 +18,47 @@ from serving.database.tables import models, observations
 
 FEWEST_ROWS = 10  # observations of a model in the window, for a machine to count
 PIECES = 16  # in which a window is read: fast machines have many rows in it
-SILENT = 30 * 86_400_000_000_000  # nanos; machines whose times are cycles: not heard for so long before the newest
+COVERED = 0.75  # of the window, from a machine's first row in it to its last, at least: references are of whole ones
 
 Counted = dict[str, I64]  # variable → int64[bins]
 
 
-def window_end(connection: Connection, machines: Sequence[Asset], cycles: bool) -> dict[int, int]:
-    """Machine → where its window ends, just after the newest observation: of all machines; of cycles, its own.
+def window_ends(connection: Connection, machines: Sequence[Asset], silent: int) -> dict[int, int]:
+    """Machine → where its own window ends: just after its newest observation, whenever that was on its clock.
 
-    Machines without observations are left out.
+    Left out are machines without any, and those not heard for `silent` nanos before the one heard last.
     """
     mine = observations.c
-    own = mine.asset.in_([asset.id for asset in machines])
-    query = select(mine.asset, func.max(mine.t), func.max(mine.t_rx)).where(own).group_by(mine.asset)
-    newest = {asset: (t, t_rx) for asset, t, t_rx in connection.execute(query)}
-    if cycles:
-        heard = max((t_rx for _, t_rx in newest.values()), default=0)
-        return {asset: t + 1 for asset, (t, t_rx) in newest.items() if heard - t_rx <= SILENT}
-    last = max((t for t, _ in newest.values()), default=0)
-    return dict.fromkeys(newest, last + 1)
+    found: dict[int, tuple[int, int]] = {}
+    for asset in machines:
+        query = select(mine.t, mine.t_rx).where(mine.asset == asset.id)
+        row = connection.execute(query.order_by(mine.t.desc(), mine.term.desc(), mine.number.desc()).limit(1)).first()
+        if row is not None:
+            found[asset.id] = int(row[0]), int(row[1])  # Row.t is something else
+    heard = max((t_rx for _, t_rx in found.values()), default=0)
+    return {asset: t + 1 for asset, (t, t_rx) in found.items() if heard - t_rx <= silent}
 
 
 def count_machine(
     connection: Connection, asset: int, model_id: str, contract: Contract, of: Reference, end: int
 ) -> Counted | None:
-    """Rows of `model_id` in the window that ends at `end`; None: too few of them."""
+    """Rows of `model_id` in the window that ends at `end`; None: too few of them, or over too short a time."""
     variables = {variable.name: variable for variable in of.variables}
     counts = {variable.name: np.zeros(variable.bins, np.int64) for variable in of.variables}
     channels = [channel.name for channel in contract.channels]
     ranges = [channel.range for channel in contract.channels]
-    rows = 0
+    rows, first, last = 0, end, end
     for start, stop in _pieces(end - int(of.window * 1e9), end):
         for seen in queries.read_observations(connection, asset, start, stop):
             if seen.model_id == model_id and seen.channels == tuple(channels):
                 values, how = reference.split_readings(seen.readings, ranges)
                 _add(counts, reference.count_readings(variables, channels, values, how))
                 rows += len(seen.keys)
+                first, last = min(first, int(seen.keys.t[0])), int(seen.keys.t[-1])
         for said in queries.read_prognoses(connection, asset, start, stop):
             if said.model_id == model_id:
                 _add(counts, reference.count_prognoses(variables, said.outputs))
-    return counts if rows >= FEWEST_ROWS else None
+    return counts if rows >= FEWEST_ROWS and last - first >= COVERED * of.window * 1e9 else None
 
 
 def models_of(connection: Connection, asset: int, start: int, end: int) -> set[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from data import class_file, paths
 from data.asset_class import AssetClass
@@ -20,7 +20,7 @@ from edge_runtime.contract.names import is_identifier
 from serving.database import queries
 from serving.database.engine import Database
 from serving.database.queries import Asset
-from serving.database.tables import asset_settings, assets, observations
+from serving.database.tables import asset_settings, assets
 from serving.errors import ConfigError, InvalidError
 from serving.export import files
 from serving.export.ends import count, ends_of, read_log
@@ -78,11 +78,14 @@ def export(database: Database, wanted: Wanted) -> dict[str, Any]:
         found = _Found()
         with _still(database) as connection:
             machines = queries.list_assets(connection, assets.c.asset_class == cls.name)
-            start, end = _bounds(connection, wanted, machines)
+            within = (
+                queries.START if wanted.since is None else wanted.since,
+                queries.END if wanted.until is None else wanted.until,
+            )
             with files.Observations(folder / files.OBSERVATIONS, cls) as writer:
                 for asset in sorted(machines, key=lambda asset: asset.name):
                     known = _before(wanted.until, log.get(asset.name, []))
-                    _one(connection, cls, asset, (start, end), known, writer, found)
+                    _one(connection, cls, asset, within, known, writer, found)
         if not found.tallies:
             raise InvalidError(_nothing(wanted, machines, found))
         found.refused["failures of unknown machines"] = sum(
@@ -126,15 +129,6 @@ def _class(wanted: Wanted) -> AssetClass:
     if fleet.removeprefix(f"{name}-") in getattr(cls.source, "subsets", ()):
         raise ConfigError(f"--fleet '{fleet}' is a subset that {name}.yaml has already: choose another name")
     return cls
-
-
-def _bounds(connection: Connection, wanted: Wanted, machines: list[Asset]) -> tuple[int, int]:
-    """The end stands before the first machine is read, so that all are read up to the same time."""
-    newest = select(func.max(observations.c.t)).where(observations.c.asset.in_([asset.id for asset in machines]))
-    last = connection.execute(newest).scalar()
-    until = queries.END if last is None else min(last + 1, queries.END)
-    start = queries.START if wanted.since is None else wanted.since
-    return start, until if wanted.until is None else min(wanted.until, until)
 
 
 def _before(until: int | None, ends: list[End]) -> list[End]:

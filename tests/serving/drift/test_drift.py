@@ -100,13 +100,17 @@ def test_a_report_by_class_from_the_database(database, tmp_path, reference):
     fill(database, usual(2), served.model_id)
     [found] = report(database, [served])
     assert (found.asset_class, found.verdict, found.machines) == ("tiny", "too little data", 2)
-    assert "2 machines have 10 observations within 25200 s: at least 3 are needed" in found.reason
+    assert found.reason == "2 machines have observations (at least 10) over 75% of their last 25200 s: 3 are needed"
 
-    few = ("few", tuple(fleets.machine(700, rows=5)))
-    fill(database, [*usual(8, shift=40)[2:], few], served.model_id)
+    few = [("few", fleets.machine(700, rows=5)), ("new", fleets.machine(701, rows=50))]
+    fill(database, [*usual(8, shift=40)[2:], *few], served.model_id)
     [found] = report(database, [served])
     [model] = found.models
-    assert (model.machines, model.fleet, model.verdict) == (8, "tiny", "drifted")  # few: too few rows, not counted
+    assert (model.machines, model.fleet, model.verdict) == (
+        8,
+        "tiny",
+        "drifted",
+    )  # few rows, or a new machine: not counted
     assert [finding.name for finding in model.drifted] == ["flow"]
     text = "\n".join(lines([found]))
     assert "tiny: drifted (drift of flow)" in text
