@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,12 +28,14 @@ SECOND = 1_000_000_000
 _AGAIN = 2 * SECOND  # after the broker has not taken it
 _AT_ONCE = 50
 _KEPT = 500  # states of twins that are put together and not settled yet
+_BUDGET = 0.25  # seconds of putting states together at each look, so that commands never wait for many
 _EXPIRY = 60  # seconds; the hub sends again
 _WITHOUT = Handover(None, "")
 
 
 class AssignmentSender:
-    """`find` gives the bundles that snapshots are brought forward with; None: they go as they are.
+    """`find` gives the bundles that snapshots are brought forward with; None: they go as they are. `rest`: seconds
+    between two looks that find nothing.
 
     What is told is what the registry says when it is sent. States are put together while looking, in a transaction
     that holds nothing: a replay takes a while.
@@ -40,18 +43,26 @@ class AssignmentSender:
 
     name = "assignments"
 
-    def __init__(self, settings: AssignmentSettings, key: PrivateKey, find: FindServed | None = None) -> None:
-        self._settings, self._key, self._find = settings, key, find
+    def __init__(
+        self, settings: AssignmentSettings, key: PrivateKey, find: FindServed | None = None, rest: float = 0.0
+    ) -> None:
+        self._settings, self._key, self._find, self._rest = settings, key, find, rest
+        self._next = 0.0  # monotonic seconds
         self._prepared: dict[str, Handover] = {}
 
     def waiting(self, connection: Connection, now: int) -> bool:
-        """One state is put together at each look, so that commands never wait for many."""
+        began = time.monotonic()
+        if began < self._next:
+            return False
         due = connection.execute(_due(now)).all()
-        missing = next((row for row in due if row.resume and row.id not in self._prepared), None)
-        if missing is not None:
-            if len(self._prepared) >= _KEPT:
-                self._prepared.clear()
-            self._prepared[missing.id] = self._hand_over(connection, missing)
+        for row in due:
+            if row.resume and row.id not in self._prepared:
+                if len(self._prepared) >= _KEPT:
+                    self._prepared.clear()
+                self._prepared[row.id] = self._hand_over(connection, row)
+                if time.monotonic() - began > _BUDGET:
+                    break
+        self._next = 0.0 if due else began + self._rest
         return bool(due)
 
     def claim(self, connection: Connection, now: int, until: int) -> Sequence[Parcel]:

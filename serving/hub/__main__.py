@@ -83,7 +83,7 @@ def _assignments(config: CentreConfig) -> list[Sender]:
             "python -m serving.commands keys make FILE"
         )
     find = Bundles(config.service.models).find if settings.replay else None
-    return [AssignmentSender(settings, load_key(path, section), find)]
+    return [AssignmentSender(settings, load_key(path, section), find, rest=1.0)]
 
 
 def _serve(config: CentreConfig, broker: BrokerSettings, database: Database, senders: Sequence[Sender]) -> None:

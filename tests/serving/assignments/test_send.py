@@ -157,6 +157,41 @@ def test_refused(centre):
     assert again.state is None
 
 
+def test_two_changes_at_the_same_moment_are_both_told(centre, database_settings):
+    """Whichever is first: the new owner gets the settings, and the state."""
+    other, barrier, failures = Database(database_settings), threading.Barrier(2), []
+
+    def change(database, what, *arguments):
+        try:
+            barrier.wait(60)
+            with database.write() as connection:
+                what(connection, Act("anna", NOW), "m1", *arguments)
+        except Exception as error:
+            failures.append(error)
+
+    threads = [
+        threading.Thread(target=change, args=(centre.database, assign, "gw-8")),
+        threading.Thread(target=change, args=(other, set_settings, {"rated_flow": 2.0})),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    other.close()
+    assert failures == []
+    assert (centre.wanted().gateway, centre.wanted().term, centre.wanted().settings_version) == ("gw-8", 1, 1)
+    (told,) = centre.send()
+    assert (told.term, told.settings.version, told.state.number) == (1, 1, 5)
+
+
+def test_a_hub_with_nothing_to_send_seldom_looks(centre):
+    sender = AssignmentSender(AssignmentSettings(), KEY, rest=3600)
+    assert centre.send(sender=sender) == []
+    centre.assign()
+    assert centre.send(sender=sender) == []
+    assert len(centre.send()) == 1
+
+
 def test_what_a_person_puts_right_at_the_gateway_is_told_again(centre):
     centre.assign()
     (told,) = centre.send()
