@@ -74,7 +74,8 @@ def register(
 
 
 def assign(connection: Connection, act: Act, name: str, gateway: str | None, *, term: int | None = None) -> Asset:
-    """Give a twin to `gateway` (None: to the centre) under the next term. A hub tells it, see `serving.assignments`.
+    """Give a twin to `gateway` (None: to the centre) under the next term. A hub tells it (`serving.assignments`);
+    where those are off, write the term into its machines.csv.
 
     `term`: the one it has now as far as the caller knows; `ConflictError` if that has changed.
     """
