@@ -21,7 +21,7 @@ from serving.registry.audit import Act
 from serving.registry.owners import register
 
 SITE, GATEWAY = "demo", "gw-demo"
-START = 60.0  # seconds that a part may take to come up
+START = 120.0  # seconds that a part may take to come up
 
 _CENTRE = """\
 [database]

@@ -23,6 +23,7 @@ from data import paths
 from serving.demo.asking import compare
 from serving.demo.errors import ChoiceError, DemoError
 from serving.demo.plant import Plant
+from serving.demo.reading import FromDatabase, FromService
 from serving.demo.recording import Stage, prepare, read_contract
 from serving.demo.view import View, summary
 from serving.demo.watch import Machine, Scene, Watch
@@ -152,10 +153,11 @@ class Show:
         plant.wait_for_service()
         if self.stop.wanted:
             return
-        words = Words(stage)
-        faster = speed if stage.contract.time.unit == "s" and speed else None
+        words, unit = Words(stage), stage.contract.time.unit
+        faster = speed if unit == "s" and speed else None
         view = View(words, faster, str(plant.folder), plant.url, self._console.width)
-        watch = Watch(plant.database, stage)
+        reader = FromDatabase(plant.database) if plant.url is None else FromService(plant.ask, unit)
+        watch = Watch(plant.database, stage, reader)
         if self._console.is_terminal and not self.options.plain and os.environ.get("TERM") != "dumb":
             with Live(view.starting("…"), console=self._console, auto_refresh=False, transient=True) as live:
                 self._follow(plant, watch, lambda scene, over: live.update(view.scene(scene, over), refresh=True))

@@ -11,7 +11,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from serving.demo.watch import FORESEEN, Change, Machine, Point, Scene
+from serving.demo.reading import Point
+from serving.demo.watch import FORESEEN, Change, Machine, Scene
 from serving.demo.words import Words
 
 COLOURS = ("green", "yellow", "dark_orange", "red")  # by level of alarm
@@ -55,8 +56,8 @@ class View:
     def _table(self, scene: Scene, over: Sequence[Machine]) -> Table:
         words = self._words
         table = Table(box=None, expand=True, pad_edge=False, header_style="dim")
-        headings = ["machine", "health", f"life left ({words.unit})", f"0 … {words.cap:g}", "since new"]
-        headings += [f"fails in {words.horizon:g} {words.unit}", "alarm"]
+        headings = ["machine", "health", f"life left ({words.units})", f"0 … {words.cap:g}", "since new"]
+        headings += [f"fails in {words.horizon:g} {words.units}", "alarm"]
         shown = self._shown()
         for place in shown:
             table.add_column(headings[place], style="bold" if place == 0 else "", no_wrap=True)
@@ -149,7 +150,7 @@ def _bar(share: float, colour: str) -> Text:
 
 def summary(words: Words, machines: Sequence[Machine]) -> Table:
     """The end: what was foreseen, when, and how far from the truth. "taken back": warnings that were cleared again."""
-    title = f"What was foreseen, in {words.unit}. Warning: the alarm of level {FORESEEN} or more that stood at the end"
+    title = f"What was foreseen, in {words.units}. Warning: the alarm of level {FORESEEN} or more that stood at the end"
     table = Table(box=box.SIMPLE_HEAD, title=title, title_style="", title_justify="left")
     table.add_column("machine", no_wrap=True)
     for heading in ("life", "warned before", "said then", "interval", "truth"):

@@ -1,4 +1,4 @@
-"""What the centre has committed, read from its database again and again."""
+"""What the centre has committed, read again and again."""
 
 from __future__ import annotations
 
@@ -6,31 +6,17 @@ import math
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
 from serving.database.engine import Database
-from serving.database.queries import find_asset, list_gateways, read_prognoses
+from serving.database.queries import find_asset, list_gateways
 from serving.database.tables import alarm_changes, counts, dead_letters, messages
+from serving.demo.reading import Point, Reader
 from serving.demo.recording import Played, Stage
 
 FORESEEN = 2  # the lowest level of alarm that counts as a warning of failure
 _WINDOW = 4.0  # seconds over which rates are taken
-
-
-class Point(NamedTuple):
-    """One prognosis; `t` in nanos."""
-
-    t: int
-    number: int
-    health: float
-    failure: float
-    rul: float
-    lower: float
-    upper: float
-    alarm: int
-    warming_up: float
 
 
 @dataclass(frozen=True)
@@ -95,18 +81,19 @@ class Scene:
 
 
 class Watch:
-    """Reads what is new; `failed` machines are those whose record has been seen to its end."""
+    """Reads what is new: prognoses by `reader`; alarms and what has been counted from the database."""
 
-    def __init__(self, database: Database, stage: Stage) -> None:
-        self._database, self._stage = database, stage
+    def __init__(self, database: Database, stage: Stage, reader: Reader) -> None:
+        self._database, self._stage, self._reader = database, stage, reader
         with database.read() as connection:
             self.machines = tuple(Machine(p, find_asset(connection, p.asset).id) for p in stage.machines)
         self._seen: deque[tuple[float, int, int]] = deque()
 
     def read(self) -> Scene:
+        for machine in self.machines:
+            machine.points += self._reader.points(machine.played.asset, machine.newest)
         with self._database.read() as connection:
             for machine in self.machines:
-                self._read_prognoses(connection, machine)
                 self._read_changes(connection, machine)
             taken, rows = connection.execute(
                 select(func.count(), func.sum(messages.c.rows)).select_from(messages)
@@ -124,14 +111,6 @@ class Watch:
         """Its record has been played. The last window may stay open, waiting for a channel that was not recorded."""
         newest = machine.newest
         return newest is not None and newest.t >= machine.played.last - 2 * self._stage.interval
-
-    def _read_prognoses(self, connection: Connection, machine: Machine) -> None:
-        start = machine.newest.t + 1 if machine.newest else None
-        for span in read_prognoses(connection, machine.asset, start):
-            o = span.outputs
-            columns: list[Any] = [span.keys.t, span.keys.number, o["health"], o["failure_probability"], o["rul"]]
-            columns += [o["rul_lower"], o["rul_upper"], o["alarm"].astype(int), o["warming_up"]]
-            machine.points += [Point(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
 
     def _read_changes(self, connection: Connection, machine: Machine) -> None:
         table = alarm_changes.c

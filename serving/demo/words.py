@@ -16,6 +16,7 @@ class Words:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.unit = stage.contract.life.unit
+        self.units = "cycles" if self.unit == "cycle" else self.unit
         self.cap = stage.contract.labels.cap
         self.horizon = stage.contract.labels.horizon
         self.simulated = stage.contract.simulated
@@ -25,7 +26,7 @@ class Words:
         return f"{life:.{self._digits}f}"
 
     def with_unit(self, life: float) -> str:
-        return f"{self.number(life)} {self.unit}" + ("s" if self.unit == "cycle" else "")
+        return f"{self.number(life)} {self.units}"
 
     def since_begin(self, t: int) -> float:
         """Units of life since the first row."""
@@ -60,14 +61,13 @@ class Words:
         return told + (f", driven by {drivers}" if drivers else "")
 
     def with_life(self, rul: float) -> str:
-        return f"{self.remaining(rul)} {self.unit}" + ("s" if self.unit == "cycle" else "")
+        return f"{self.remaining(rul)} {self.units}"
 
     def outcome(self, machine: Machine) -> str:
         """Of a machine whose record is over."""
         played = machine.played
-        what = (
-            "failed" if played.failed else f"record ends, {self.with_unit(self.truly_left(machine, played.last))} early"
-        )
+        left = self.with_unit(self.truly_left(machine, played.last))
+        what = "failed" if played.failed else f"record ends {left} before the failure"
         warning = machine.warning
         if warning is None:
             return f"{what}; no alarm of level {FORESEEN} stood"

@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 
 from edge_runtime.decode import decode
 from edge_runtime.manifest import Contract
+from serving.demo.reading import Point
 from serving.demo.recording import Played, Stage
-from serving.demo.watch import Change, Machine, Point, Scene
+from serving.demo.watch import Change, Machine, Scene
 from tests.edge_runtime.tiny import tiny_bundle, tiny_contract
 
 HOUR = 3_600_000_000_000

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -144,8 +145,8 @@ def test_a_part_that_dies_ends_it_and_its_log_is_named(plant):
         _, error = process.communicate(timeout=30)
         assert process.returncode == 1
         assert "the hub has ended with code -9\nits log is " in error
-        log = Path(error.split("its log is ")[1].split(",")[0])
-        assert "hub hub is ready" in log.read_text()
+        assert Path(re.search(r"its log is (\S+?),?\s", error)[1]).name == "hub.log"
+        assert list((plant.parent / "tmp").glob("overhaul-demo-*/hub.log"))  # is kept
         until(lambda: not ours(plant), 20, "the end of all others")
     finally:
         end(process, plant)
