@@ -110,7 +110,7 @@ class Line:
         with self.database.read() as connection:
             return list_gateways(connection)[0].state
 
-    def ended(self, command, seconds=30):
+    def ended(self, command, seconds=60):
         """The command once it is over."""
         found = {}
 
