@@ -72,7 +72,27 @@ name = "recorded"
 path = "recording.parquet"
 unit = "{unit}"
 speed = {speed!r}
+waveforms = [{waveforms}]
 """
+
+
+def gateway_settings(stage: Stage, speed: float, broker: int) -> str:
+    """gateway.toml, beside what `prepare` has written."""
+    return _GATEWAY.format(
+        gateway=GATEWAY,
+        site=SITE,
+        asset_class=stage.contract.asset_class,
+        bundle=json.dumps(str(stage.bundle)),
+        broker=broker,
+        unit=stage.contract.time.unit,
+        speed=float(speed),
+        waveforms=", ".join(_waveform(stage, name) for name in stage.waveforms),
+    )
+
+
+def _waveform(stage: Stage, name: str) -> str:
+    [axes] = [len(each.axes) for each in stage.contract.waveforms if each.name == name]
+    return f"{{ channel = {json.dumps(name)}, axes = {axes} }}"
 
 
 @dataclass(frozen=True)
@@ -120,17 +140,7 @@ class Plant:
             for machine in stage.machines:
                 register(connection, act, machine.asset, stage.contract.asset_class, gateway=GATEWAY, site=SITE)
         config = self.folder / "gateway.toml"
-        config.write_text(
-            _GATEWAY.format(
-                gateway=GATEWAY,
-                site=SITE,
-                asset_class=stage.contract.asset_class,
-                bundle=json.dumps(str(stage.bundle)),
-                broker=self.ports.broker,
-                unit=stage.contract.time.unit,
-                speed=float(speed),
-            )
-        )
+        config.write_text(gateway_settings(stage, speed, self.ports.broker))
         self._until(lambda: listens(self.ports.broker), "broker")
         self.processes.start("gateway", ["edge_runtime.cli", "run", str(config)], {})
 

@@ -34,12 +34,13 @@ class Played:
 
 @dataclass(frozen=True)
 class Stage:
-    """All that is played: of `fleet`, by the bundle in `bundle`."""
+    """All that is played: of `fleet`, by the bundle in `bundle`. `waveforms`: channels that have a side file."""
 
     fleet: str
     bundle: Path
     contract: Contract
     machines: tuple[Played, ...]
+    waveforms: tuple[str, ...] = ()
 
     @property
     def begin(self) -> int:
@@ -75,7 +76,7 @@ def read_contract(fleet: str) -> Contract:
 
 
 def prepare(fleet: str, contract: Contract, wanted: Sequence[str] | int, folder: Path, now: int) -> Stage:
-    """Write `recording.parquet` and `machines.csv` into `folder`: the last lives of `wanted` held-out machines.
+    """Write `recording.parquet` (and side files) and `machines.csv` into `folder`: the last lives of `wanted`.
 
     They are moved in time, each as a whole, so that all begin together and the longest has just ended. A number of
     machines: those with the shortest lives among those whose record reaches their failure.
@@ -88,7 +89,12 @@ def prepare(fleet: str, contract: Contract, wanted: Sequence[str] | int, folder:
     chosen = _choose({asset: life for asset, life in lives.items() if asset in test}, wanted)
     moved = _moves(chosen, contract, now)
     settings = _settings(fleet, contract)
-    _write_recording(fleet, contract, chosen, moved, folder / "recording.parquet")
+    recording = folder / "recording.parquet"
+    _write_recording(fleet, contract, chosen, moved, recording)
+    sides = {each.name: paths.waveform(paths.observations(fleet), each.name) for each in contract.waveforms}
+    waveforms = tuple(name for name, side in sides.items() if side.exists())
+    for name in waveforms:
+        _write_side(sides[name], contract, chosen, moved, paths.waveform(recording, name))
     machines = tuple(
         Played(
             life.asset,
@@ -101,7 +107,7 @@ def prepare(fleet: str, contract: Contract, wanted: Sequence[str] | int, folder:
         for life, by in zip(chosen, moved, strict=True)
     )
     _write_machines(contract, machines, folder / "machines.csv")
-    return Stage(fleet, paths.artifact(fleet, "bundle").absolute(), contract, machines)
+    return Stage(fleet, paths.artifact(fleet, "bundle").absolute(), contract, machines, waveforms)
 
 
 def _choose(lives: dict[str, Any], wanted: Sequence[str] | int) -> list[Any]:
@@ -138,15 +144,38 @@ def _write_recording(fleet: str, contract: Contract, lives: Sequence[Any], moved
     parts = []
     for life, by in zip(lives, moved, strict=True):
         mine = pc.and_(pc.equal(table["asset"], life.asset), pc.equal(table["life"], life.life))
-        part = table.filter(mine)
-        column = part.schema.get_field_index("time")
-        kind = part.schema.field(column).type
-        if contract.time.unit == "s":
-            time = pc.add(pc.cast(part["time"], pa.int64()), by)
-        else:
-            time = pc.add(pc.cast(part["time"], pa.float64()), by / NANOS)
-        parts.append(part.set_column(column, "time", pc.cast(time, kind)).drop_columns(["life"]))
+        parts.append(_later(table.filter(mine), by, contract).drop_columns(["life"]))
     pq.write_table(pa.concat_tables(parts), path)
+
+
+def _write_side(source: Path, contract: Contract, lives: Sequence[Any], moved: Sequence[int], path: Path) -> None:
+    """The snapshots of these lives."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    parts = []
+    for life, by in zip(lives, moved, strict=True):
+        table = pq.read_table(source, filters=[("asset", "=", life.asset)])
+        nanos = pc.cast(table["time"], pa.int64())
+        if contract.time.unit != "s":
+            nanos = pc.multiply(nanos, NANOS)
+        table = table.filter(pc.and_(pc.greater_equal(nanos, life.begin), pc.less_equal(nanos, life.last)))
+        parts.append(_later(table, by, contract))
+    pq.write_table(pa.concat_tables(parts), path)
+
+
+def _later(table: Any, by: int, contract: Contract) -> Any:
+    """`table` with its times moved by so many nanos."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = table.schema.get_field_index("time")
+    if contract.time.unit == "s":
+        time = pc.add(pc.cast(table["time"], pa.int64()), by)
+    else:
+        time = pc.add(pc.cast(table["time"], pa.float64()), by / NANOS)
+    return table.set_column(column, "time", pc.cast(time, table.schema.field(column).type))
 
 
 def _settings(fleet: str, contract: Contract) -> dict[str, dict[str, float]]:

@@ -166,7 +166,8 @@ class Show:
         if self.stop.wanted and not any(map(watch.over, watch.machines)):
             return
         self._console.print(summary(words, [machine for machine in watch.machines if watch.over(machine)]))
-        if not self.stop.wanted and plant.url is not None:
+        # What the snapshots of waveforms were is not stored: a fleet that has some cannot be asked for again like this.
+        if not self.stop.wanted and plant.url is not None and not stage.waveforms:
             self._line(compare(plant, stage, watch.machines[0]))
         if self.options.stay and not self.stop.wanted:
             self._line(f"going on until Ctrl-C; the service is at {plant.url}, the database in {plant.folder}")

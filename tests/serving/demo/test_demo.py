@@ -13,8 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from edge_runtime.gateway.config import read_config
 from serving.demo.__main__ import main
 from serving.demo.errors import DemoError
+from serving.demo.plant import gateway_settings
 from serving.demo.processes import Processes
 from serving.demo.recording import prepare, read_contract
 from tests.edge_runtime.broker import until
@@ -215,6 +217,29 @@ def test_what_is_played(plant, monkeypatch, tmp_path):
     assert mine["time"].cast("int64").to_pylist()[::299] == [stage.begin, stage.machines[0].end]
     assert mine["age"].to_pylist()[::299] == [0, 299 / 60]
     assert mine["event"].to_pylist()[:2] == [1, 0]
+    assert stage.waveforms == ()
+
+
+def test_snapshots_of_waveforms_are_played_too(plant, monkeypatch, tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    monkeypatch.chdir(plant)
+    times = [START + 70 * HOUR // 60, START + 200 * HOUR // 60, START + 9000 * HOUR]  # the last: in no life of m2
+    columns = {
+        "asset": ["m2", "m2", "m2"],
+        "time": pa.array(times, pa.timestamp("ns", tz="UTC")),
+        "samples": pa.array([[1.0, 2, 3, 4]] * 3, pa.list_(pa.float32())),
+    }
+    pq.write_table(pa.table(columns), plant / "data/observations/tiny.shake.parquet")
+    stage = prepare("tiny", read_contract("tiny"), ["m2"], tmp_path, START + 9000 * HOUR)
+    assert stage.waveforms == ("shake",)
+    table = pq.read_table(tmp_path / "recording.shake.parquet")
+    assert table["time"].cast("int64").to_pylist() == [stage.begin, stage.begin + 130 * HOUR // 60]
+    path = tmp_path / "gateway.toml"
+    path.write_text(gateway_settings(stage, 9000.0, 1883))
+    [source] = read_config(path).sources
+    assert [(each.channel, each.axes) for each in source.settings.waveforms] == [("shake", 1)]
 
 
 def test_a_part_that_cannot_start(tmp_path):
