@@ -7,5 +7,6 @@ database ──a machine at a time──▶ data/sources/<fleet>/ ──fetch, i
 
 * `machine` reads one machine's observations, a page at a time, and says what could not be taken.
 * `ends` tells where lives ended: by a failure log, else by events; an end of unknown cause is never a failure.
+* `tables` reads what people keep beside the centre: failures, nameplates.
 * `files` writes them; `fleet` puts it together. The same database gives the same bytes.
 """

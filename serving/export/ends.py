@@ -7,28 +7,8 @@ a log that people keep says that a machine failed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from data.asset_class import AssetClass, FailureLog, TableSource
-from data.errors import SourceError
-from data.quality import Report
-from data.readers import files
-from data.readers.sidetables import failure_log
 from data.recording import End
-
-
-def read_log(cls: AssetClass, path: Path) -> tuple[dict[str, list[End]], Report]:
-    """A CSV or Parquet of asset, time and (if it knows repairs) kind, failure or repair: asset → ends.
-
-    Rows that cannot be used are counted in the report. `SourceError` if it is no such table.
-    """
-    if not path.is_file():
-        raise SourceError(f"{path} is no file: give --failures a CSV with the columns asset, time, kind")
-    kind = "kind" if "kind" in files.header(path, ",") else None
-    log = FailureLog(file=path.name, kind=kind)
-    report = Report(cls)
-    source = TableSource(reader="table", files=[path.name], failures=log)
-    return failure_log(cls, source, path.parent, report), report
 
 
 def ends_of(known: Sequence[End], new_lives: Sequence[tuple[int, int]]) -> list[End]:

@@ -23,8 +23,9 @@ from serving.database.queries import Asset
 from serving.database.tables import asset_settings, assets
 from serving.errors import ConfigError, InvalidError
 from serving.export import files
-from serving.export.ends import count, ends_of, read_log
+from serving.export.ends import count, ends_of
 from serving.export.machine import Machine, Tally
+from serving.export.tables import read_log, read_settings
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Wanted:
     since: int | None = None
     until: int | None = None
     failures: Path | None = None
+    settings: Path | None = None  # of machines that have none in the registry
     classes: Path = class_file.CLASSES
     sources: Path = paths.SOURCES
 
@@ -55,6 +57,7 @@ class Wanted:
 class _Found:
     """What is gathered on the way through the machines."""
 
+    nameplates: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # given, by machine
     tallies: dict[str, Tally] = field(default_factory=dict)
     ends: dict[str, list[End]] = field(default_factory=dict)
     settings: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -75,7 +78,7 @@ def export(database: Database, wanted: Wanted) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=wanted.sources, prefix=f".{wanted.fleet}-") as scratch:
         folder = Path(scratch) / wanted.fleet
         folder.mkdir()
-        found = _Found()
+        found = _Found(read_settings(cls, wanted.settings))
         with _still(database) as connection:
             machines = queries.list_assets(connection, assets.c.asset_class == cls.name)
             within = (
@@ -167,7 +170,7 @@ def _settings(
     versions = connection.execute(query).all()
     held = [row for row in versions if row.at <= tally.last_rx] or list(versions[:1])
     if not held:
-        return {}, {"version": 0, "versions": 0}
+        return dict(found.nameplates.get(asset.name, {})), {"version": 0, "versions": 0}
     values = {}
     for name in cls.settings:
         if name not in (held[-1][1] or {}):
@@ -212,7 +215,7 @@ def _manifest(cls: AssetClass, wanted: Wanted, found: _Found, notes: list[str]) 
         "snapshots": {"kept": kept, "fed": fed},
         "channels_not_of_the_class": sorted(set().union(*(tally.strange for tally in tallies.values()))),
         "machines_without_rows": found.without,
-        "notes": [*notes, *_missing_snapshots(kept, fed)],
+        "notes": [*notes, *_missing_snapshots(kept, fed), *_missing_settings(cls, found)],
         "per_machine": {name: _machine(tally, found, name, said) for name, tally in tallies.items()},
     }
 
@@ -225,6 +228,15 @@ def _missing_snapshots(kept: Mapping[str, int], fed: Mapping[str, int]) -> Itera
                 'those around anomalies, a model learns from that: let gateways send all (raw = "all"), or take the '
                 "channel out of the class"
             )
+
+
+def _missing_settings(cls: AssetClass, found: _Found) -> Iterator[str]:
+    bare = [name for name, own in found.settings.items() if not own]
+    if cls.settings and bare:
+        yield (
+            f"{len(bare)} machines have no settings here, such as {bare[0]}: they count as the class's defaults; if "
+            "gateways know better, give their machines.csv by --settings, or set them at the centre"
+        )
 
 
 def _machine(tally: Tally, found: _Found, name: str, said: Any) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def _retrain(options: argparse.Namespace, run: Run) -> int:
 
 def _export_line(options: argparse.Namespace) -> str:
     words = ["python", "-m", "serving.export", options.asset_class, "--config", str(options.config)]
-    for name in ("fleet", "since", "until", "failures"):
+    for name in ("fleet", "since", "until", "failures", "settings"):
         if (value := getattr(options, name)) is not None:
             words += [f"--{name}", str(value)]
     return shown(words)

@@ -9,9 +9,9 @@ from typing import Any
 
 from data.asset_class import AssetClass
 from serving.drift.report import ClassReport
-from serving.export.ends import read_log
 from serving.export.files import MANIFEST, moment
 from serving.export.fleet import Wanted
+from serving.export.tables import read_log
 
 
 def reasons(

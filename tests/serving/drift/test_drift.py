@@ -49,8 +49,8 @@ def test_the_distances_are_the_known_ones():
 
 @pytest.mark.parametrize("size", [3, 8, 25])
 def test_machines_that_merely_differ_are_no_drift(reference, size):
-    alarms = [bool(drifted(judge(reference, fleet(reference, *usual(size, first=1000 * n))))) for n in range(1, 21)]
-    assert sum(alarms) <= 2  # 1 in 100 is meant; 3 or more of 20 would be 1 in 900
+    alarms = [bool(drifted(judge(reference, fleet(reference, *usual(size, first=1000 * n))))) for n in range(1, 11)]
+    assert sum(alarms) <= 1  # 1 in 100 is meant
 
 
 def test_a_shift_of_the_whole_fleet_is_everywhere(reference):

@@ -20,7 +20,7 @@ import data.resolve
 import data.splits
 from data import paths
 from data.class_file import load
-from data.errors import AssetClassError
+from data.errors import AssetClassError, SourceError
 from data.lives import read_lives
 from data.observations import Observations
 from edge_runtime.contract.rows import Snapshots
@@ -170,6 +170,25 @@ def test_any_values_come_back(sqlite_template, folder, rows, page):
     assert len(lives) == 1 + (known[1:] == 1).sum()
     assert {life.kind for life in lives[:-1]} <= {"repair"}
     assert lives[-1].kind == "censored"
+
+
+def test_nameplates_that_only_gateways_know_can_be_given(database, folder):
+    for name in ("F-1", "F-2", "F-3"):
+        fans.commit(database, fans.observations(name, range(3)), sender=made.Sender(epoch=ord(name[-1])))
+    with database.write() as connection:
+        set_settings(connection, ACT, "F-1", {"rated_speed": 900.0})
+    table = folder / "machines.csv"
+    table.write_text("asset,class,rated_speed\nF-1,fan,1000\nF-2,fan,1100\n")
+    manifest = export(database, fans.wanted(folder, settings=table))
+    assert manifest["notes"][0].startswith("1 machines have no settings here, such as F-3: they count as the class's")
+    ingest()
+    machines = pd.read_csv(paths.artifact("fan-plant", "machines.csv"), index_col="asset")
+    assert machines.rated_speed.fillna(0).to_dict() == {"F-1": 900, "F-2": 1100, "F-3": 0}
+    table.write_text("asset,rated_speed\nF-2,5\n")
+    with pytest.raises(SourceError, match="setting 'rated_speed' is declared in rpm"):
+        export(database, fans.wanted(folder, settings=table))
+    with pytest.raises(SourceError, match="is no file: give --settings"):
+        export(database, fans.wanted(folder, settings=folder / "none.csv"))
 
 
 def test_the_same_database_gives_the_same_bytes(database, folder):
@@ -329,4 +348,4 @@ def test_the_command(database, database_settings, folder, monkeypatch, capsys):
 
 
 def _named(more):
-    return dict(zip(("since", "until", "failures"), more, strict=True))
+    return dict(zip(("since", "until", "failures", "settings"), more, strict=True))
