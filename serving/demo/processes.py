@@ -14,13 +14,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped, unused-ignore]
+
 import serving
 from serving.demo.errors import DemoError
 
 ROOT = Path(serving.__file__).parents[1]
 PATIENCE = 5.0  # seconds to end in an orderly way
 _SHOWN = 15  # lines of a log
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+# Of Linux; elsewhere a demo that is killed leaves its parts running.
+_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 @dataclass(frozen=True)
@@ -36,16 +40,13 @@ class Part:
     def alive(self) -> bool:
         return self.process.poll() is None
 
-    def signal(self, number: int) -> None:
-        """To all of its group: a server's workers may outlive it."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, number)
-
 
 class Processes:
     """Started into `folder`. `stop` may be called at any time and again."""
 
     def __init__(self, folder: Path) -> None:
+        if _prctl is not None:
+            _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # workers of a server that died become our children, and are found
         self.folder = folder
         self.parts: list[Part] = []
 
@@ -87,14 +88,20 @@ class Processes:
             for part in own:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     part.process.wait(max(0.0, deadline - time.monotonic()))
-                part.signal(signal.SIGKILL)
+                part.process.kill()
                 part.process.wait()
+        self.kill()
         self.parts.clear()
 
     def kill(self) -> None:
-        """At once; for who cannot wait."""
-        for part in self.parts:
-            part.signal(signal.SIGKILL)
+        """All that descends from this process, at once: a server's workers have sessions of their own."""
+        if not self.parts:
+            return
+        found = psutil.Process().children(recursive=True)
+        for process in found:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(found, timeout=PATIENCE)
 
 
 def free_port() -> int:
@@ -109,9 +116,6 @@ def listens(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-_prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
 
 def _end_with_parent() -> None:

@@ -11,6 +11,8 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
+
 from tests.edge_runtime.broker import free_port, until
 from tests.serving.service import seen
 
@@ -42,8 +44,11 @@ class ServiceProcess:
     def kill(self):
         """SIGKILL, all of it."""
         if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+            # A worker of BentoML has a session of its own, and would go on without the process that watches over it.
+            self.process.send_signal(signal.SIGSTOP)  # so that it starts no other meanwhile
+            for each in (*psutil.Process(self.process.pid).children(recursive=True), self.process):
+                each.kill()
+                each.wait()
             self.process = None
 
     def _ready(self):
