@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Table, delete, select
+from sqlalchemy import Connection, delete, select
 
 from edge_runtime.clock import Clock
 from edge_runtime.contract.acks import Acknowledgement
@@ -40,6 +40,7 @@ from serving.hub import acknowledge, waveforms
 from serving.hub.collect import Collected, Collector, layout_for, machines_in
 from serving.hub.names import Names
 from serving.hub.reading import Dead, Read
+from serving.hub.reuse import reused
 from serving.registry.assignments import settle
 from serving.registry.settings import RegistrySettings
 
@@ -84,7 +85,10 @@ class Store:
                 if read.dead is not None and id(read) not in again:
                     found.bury(read, *read.dead)
             self._count(found, group, repeated)
-            self._write(connection, found, at)
+            if self._write(connection, found, at):
+                for read, why, rows in reused(connection, new, self._names.assets):
+                    found.bury(read, *why)
+                    found.counts[read.gateway, f"refused_{why.reason}"] += rows
             self._statuses(connection, group, at)
             self._bury(connection, found.dead, at)
             _add_counts(connection, found.counts)
@@ -131,12 +135,17 @@ class Store:
         for read in repeated:
             found.counts[read.gateway, "repeated_messages"] += 1
 
-    def _write(self, connection: Connection, found: Collected, at: int) -> None:
+    def _write(self, connection: Connection, found: Collected, at: int) -> int:
+        """How many observations and prognoses were left out, since their key is there already."""
         columns = found.columns
+        known = 0
         for table in _ROWS:
             if table in columns:
                 new = bulk.insert(connection, table, columns[table])
-                _repeated(found.counts, table, columns[table], new)
+                lost = len(columns[table]["asset"]) - new
+                if lost:
+                    found.counts["", f"repeated_{table.name}"] += lost
+                known += lost if table in (observations, prognoses) else 0
         if prognoses in columns:
             newest = _newest(columns[prognoses], "asset")
             newest["at"] = [at] * len(newest["asset"])
@@ -157,6 +166,7 @@ class Store:
         if command_answers in columns:
             follow(connection, columns[command_answers], at)
             settle(connection, columns[command_answers], at)
+        return known
 
     def _statuses(self, connection: Connection, group: Sequence[Read], at: int) -> None:
         """The last one of each gateway, as they came."""
@@ -253,12 +263,6 @@ def _newest(columns: Mapping[str, Sequence[Any]], *names: str) -> dict[str, list
             best[key] = term, number, at
     chosen = [at for _, (_, _, at) in sorted(best.items())]
     return {name: [values[at] for at in chosen] for name, values in columns.items()}
-
-
-def _repeated(counted: Counter[tuple[str, str]], table: Table, columns: Mapping[str, Sequence[Any]], new: int) -> None:
-    lost = len(columns["asset"]) - new
-    if lost:
-        counted["", f"repeated_{table.name}"] += lost
 
 
 def _add_counts(connection: Connection, counted: Counter[tuple[str, str]]) -> None:

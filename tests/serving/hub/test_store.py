@@ -431,3 +431,23 @@ def test_statuses(database, store, sender):
     forged = Letter(b"overhaul/1/north/gw-9/status", "application/json", made.status().letter.payload)
     store.commit([read(forged)])
     assert reasons(database) == ["identity"]
+
+
+def test_numbers_given_twice_are_no_repetition(database, store, sender):
+    """A gateway that lost its journal counts from 1 again: what it sends is new, whatever its keys say."""
+    store.commit(sender.read(made.block(made.observations(("m1", "m2"), (1, 2, 3)))))
+    store.commit(sender.read(made.block(made.observations(("m1", "m2"), (2, 3, 4)))))
+    assert reasons(database) == [], "the same observations in other blocks"
+    later = made.START + 100 * made.HOUR
+    anew = made.Sender(epoch=made.EPOCH + 1)
+    block = made.block(made.observations(("m1",), (1, 2), start=later))
+    [told] = store.commit(anew.read(block))
+    assert acked([told]) == LaneAck(1), "it does not come for ever"
+    assert reasons(database) == ["number_reused"]
+    assert count(database, "refused_number_reused") == 2
+    with database.read() as connection:
+        detail = connection.execute(select(dead_letters.c.detail)).scalar_one()
+    assert detail.startswith("2 rows of m1 have numbers")
+    assert "raise their term" in detail
+    store.commit(anew.read(made.block(made.observations(("m1",), (1, 2), term=1, start=later))))
+    assert rows_of(database, observations) == 8 + 2, "the next term is the way out"
