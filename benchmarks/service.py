@@ -110,7 +110,8 @@ def _print(results: dict[str, dict[str, Any]], targets: Sequence[dict[str, Any]]
         if other.name in results:
             for name in (SINGLE, NEWEST):
                 ratio = results[name]["requests"] / results[other.name]["requests"]
-                print(f"{ratio:6.2f} × {other.name}: {name}")
+                cpu = results[other.name]["cpu"] / results[name]["cpu"]
+                print(f"{ratio:6.2f} × (by CPU {cpu:.2f} ×) {other.name}: {name}")
     print()
     for each in targets:
         state = "met   " if each["met"] else "MISSED"
