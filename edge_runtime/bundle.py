@@ -40,16 +40,7 @@ class Bundle:
     def load(cls, folder: Path | str, *, threads: int = 1, provider: str = "CPUExecutionProvider") -> Bundle:
         """Read, check and self-test the bundle in `folder`; `BundleError` or `ModelError` when it must not be used."""
         folder = Path(folder)
-        manifest, raw = parse(_read(folder, MANIFEST))
-        if raw.get("checksum") != checksum(raw):
-            raise IntegrityError(f"{folder / MANIFEST} is altered: its checksum does not fit; copy the bundle again")
-        files = _read_files(folder, manifest)
-        actual = model_id(files[TWIN], raw["contract"])
-        if actual != manifest.model_id:
-            raise IntegrityError(
-                f"{folder}: graph and contract make model {actual}, the manifest says {manifest.model_id}: "
-                "they were not exported together; export or copy the bundle again"
-            )
+        manifest, files = read_files(folder)
         # Before the session is made: TensorRT takes minutes for it.
         if provider not in manifest.contract.tolerance:
             raise SelfTestError(
@@ -71,6 +62,21 @@ class Bundle:
     def fleet(self, assets: Sequence[str], settings: F32 | None = None) -> Fleet:
         """New twins of `assets`; `settings` f32[N,P], NaN = class default."""
         return Fleet(self.step, assets, settings, model_id=self.model_id)
+
+
+def read_files(folder: Path) -> tuple[Manifest, dict[str, bytes]]:
+    """Manifest and files of the bundle in `folder`, which belong together; `BundleError` if they do not."""
+    manifest, raw = parse(_read(folder, MANIFEST))
+    if raw.get("checksum") != checksum(raw):
+        raise IntegrityError(f"{folder / MANIFEST} is altered: its checksum does not fit; copy the bundle again")
+    files = _read_files(folder, manifest)
+    actual = model_id(files[TWIN], raw["contract"])
+    if actual != manifest.model_id:
+        raise IntegrityError(
+            f"{folder}: graph and contract make model {actual}, the manifest says {manifest.model_id}: "
+            "they were not exported together; export or copy the bundle again"
+        )
+    return manifest, files
 
 
 def write_bundle(

@@ -323,7 +323,13 @@ class Gateway:
             engine=report.engine_status(self.engine, self.clock),
             journal=report.journal_status(journal),
             bundles=tuple(
-                report.bundle_status(name, twins, self.watch.silent_after(twins.bundle.contract.time), self.clock)
+                report.bundle_status(
+                    name,
+                    twins,
+                    self.watch.silent_after(twins.bundle.contract.time),
+                    self.clock,
+                    self.swapper.problem(name),
+                )
                 for name, twins in self.engine.twins.items()
             ),
             sources=sources,

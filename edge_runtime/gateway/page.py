@@ -91,6 +91,9 @@ def problems(status: GatewayStatus) -> Iterator[str]:
         yield f"the journal cannot be written: {status.journal.problem}"
     if not status.clock_synced:
         yield "the system's clock is not synchronised: times may be wrong"
+    for bundle in status.bundles:
+        if bundle.problem is not None:
+            yield f"bundle {bundle.asset_class} runs on, but a restart could not use its folder: {bundle.problem}"
     for source in status.sources:
         if not source.connected:
             yield f"source {source.name} is not connected: {source.detail or 'no reason known'}"

@@ -46,8 +46,8 @@ def engine_status(engine: Engine, clock: Clock) -> EngineStatus:
     )
 
 
-def bundle_status(name: str, twins: Twins, silent_after: int, clock: Clock) -> BundleStatus:
-    """The twins of one class: their model, and how many are in which condition."""
+def bundle_status(name: str, twins: Twins, silent_after: int, clock: Clock, problem: str | None = None) -> BundleStatus:
+    """The twins of one class: their model, how many are in which condition, and the `problem` of its folder."""
     seen = twins.fleet.number > 0
     return BundleStatus(
         asset_class=name,
@@ -62,6 +62,7 @@ def bundle_status(name: str, twins: Twins, silent_after: int, clock: Clock) -> B
         refused=refused(twins),
         passed_over=twins.passed_over,
         settings={asset: one.version for asset, one in list(twins.assigned.items()) if one.version},
+        problem=problem,
     )
 
 

@@ -24,7 +24,8 @@ class BundleStatus:
     """One class of machines. `warming_up`, `unfamiliar`, `silent`: how many machines are; `alarms`: level → machines.
 
     `observations` counts those advanced; `refused` what the intake refused, by reason. `passed_over`: why faster
-    providers were not used. `settings`: machine → version of its settings, where the centre has sent them.
+    providers were not used. `settings`: machine → version of its settings, where the centre has sent them. `problem`:
+    why a restart could not use what lies in the bundle's folder now.
     """
 
     asset_class: str
@@ -39,6 +40,7 @@ class BundleStatus:
     refused: Mapping[str, int] = field(default_factory=dict)
     passed_over: tuple[str, ...] = ()
     settings: Mapping[str, int] = field(default_factory=dict)
+    problem: str | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 What the new model's state has in common with the old one goes over (equal fingerprints). The rest is warmed up by the
 observations that the journal still has, and by those that come in meanwhile, so the gap is one batch long. Numbers go
-on, active alarms stay. A bundle that cannot be used is refused once, and the old one runs on.
+on, active alarms stay. A bundle that cannot be used is refused once, and the old one runs on. So it does when its own
+folder is damaged; that is told, for a restart would not find a usable bundle there.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from edge_runtime.batch import Batch
-from edge_runtime.bundle import MANIFEST
+from edge_runtime.bundle import MANIFEST, read_files
 from edge_runtime.errors import BundleError, EdgeError
 from edge_runtime.gateway.checkpoint import layout
 from edge_runtime.gateway.engine import Engine
+from edge_runtime.gateway.folder import RESTS, BundleFolder
 from edge_runtime.gateway.history import HasHistory, observed
 from edge_runtime.gateway.layout import Translation
 from edge_runtime.gateway.streams import Streams
@@ -47,7 +49,8 @@ class Swapper:
     """Looks after the bundle folders of a running engine, in a thread of its own.
 
     `make` loads the bundle of a class and makes twins and streams of it, for the machines that run. `report` is told
-    (code, detail, severity) what has become of it. `every`: seconds between two looks at the folders.
+    (code, detail, severity) what has become of it. `every`: seconds between two looks at the folders; `rests`: for so
+    long a folder must not change before what cannot be used in it counts as damaged.
     """
 
     def __init__(
@@ -58,8 +61,10 @@ class Swapper:
         make: Callable[[str], tuple[Twins, Streams]],
         report: Callable[[str, str, str], None],
         every: float = 10.0,
+        rests: float = RESTS,
     ) -> None:
-        self._engine, self._journal, self._folders = engine, journal, dict(folders)
+        self._engine, self._journal = engine, journal
+        self._folders = {name: BundleFolder(path, rests) for name, path in folders.items()}
         self._make, self._report, self._every = make, report, every
         self._refused: dict[str, str] = {}  # class → model_id that cannot be used
         self._wanted: set[str] = set()
@@ -81,15 +86,40 @@ class Swapper:
         self._wanted.update(names or self._folders)
         self._wake.set()
 
+    def problem(self, name: str) -> str | None:
+        """Why a restart could not use what lies in the folder of class `name`; any thread."""
+        return self._folders[name].problem
+
     def look(self) -> None:
         """Once through all folders."""
-        for name in self._folders:
+        for name, folder in self._folders.items():
+            if self._stopping:
+                return
             if name in self._wanted:
                 self._wanted.discard(name)
                 self._refused.pop(name, None)
-            found = model_of(self._folders[name])
-            if found not in (None, self._engine.twins[name].model_id, self._refused.get(name)) and not self._stopping:
+                folder.is_due(time.monotonic())
+                folder.ask()
+            due, found = folder.is_due(time.monotonic()), model_of(folder.path)
+            running = self._engine.twins[name].model_id
+            if found not in (None, running) and (due or found != self._refused.get(name)):
                 self._try(name, str(found))
+            elif due:
+                self._verify(name, folder)
+
+    def _verify(self, name: str, folder: BundleFolder) -> None:
+        """The model that runs lies there, or none that can be read: whether a restart could use it."""
+        try:
+            read_files(folder.path)
+        except (BundleError, OSError) as error:
+            folder.judge(str(error))
+            told = f"class {name} goes on with its bundle, but a restart could not use what lies there now: {error}"
+            log.error("%s", told)
+            self._report("bundle", told, "error")
+        else:
+            if folder.problem is not None:
+                log.info("the bundle of class '%s' is whole again", name)
+            folder.judge(None)
 
     def swap(self, name: str) -> Takeover:
         """Put the bundle in the folder of class `name` into the running engine; raises what stands in its way."""
@@ -122,10 +152,12 @@ class Swapper:
     def _try(self, name: str, found: str) -> None:
         try:
             self.swap(name)
+            self._folders[name].judge(None)
         except Exception as error:  # the gateway goes on, whatever a bundle contains
             if self._stopping:
                 return
             self._refused[name] = found
+            self._folders[name].judge(str(error))
             log.error("class '%s' goes on with its bundle: %s", name, error, exc_info=not isinstance(error, EdgeError))
             self._report("bundle", f"class {name} goes on with its bundle; {found[:12]} is refused: {error}", "error")
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -68,6 +69,13 @@ def test_what_is_wrong_stands_first():
     assert status_text(broken).splitlines()[1:7] == problems
     assert any("no space left on device" in line for line in problems)
     assert any("name not known" in line for line in problems)
+
+
+def test_a_bundle_that_a_restart_could_not_use_is_told():
+    (bundle,) = full_status().bundles
+    broken = full_status(bundles=(dataclasses.replace(bundle, problem="twin.onnx is truncated or altered"),))
+    (told,) = [line for line in status_text(broken).splitlines() if "twin.onnx" in line]
+    assert told == "  !  bundle pump runs on, but a restart could not use its folder: twin.onnx is truncated or altered"
 
 
 def test_an_idle_gateway_has_a_page():

@@ -1,3 +1,4 @@
+import shutil
 import threading
 import time
 
@@ -36,6 +37,7 @@ class Running:
             self.make,
             lambda *report: self.reports.append(report),
             every=0.05,
+            rests=0.2,
         )
         self.thread = None
 
@@ -268,6 +270,76 @@ def test_a_bad_bundle_is_refused_once_and_the_old_one_runs_on(running):
     until(lambda: len(running.reports) == 2, what="a request to try again")
     tiny_bundle(running.folder, time=CYCLES, title="Whole")
     until(lambda: running.twins.model_id != model, what="the next good one being found by itself")
+
+
+def tear_manifest(folder):
+    (folder / "manifest.json").write_text('{"model_id"')
+
+
+def tear_graph(folder):
+    with (folder / "twin.onnx").open("ab") as file:
+        file.write(b"x")
+
+
+def take_away(folder):
+    folder.rename(folder.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [(tear_manifest, "manifest.json"), (tear_graph, "truncated or altered"), (take_away, "No such file")],
+)
+def test_damage_to_the_bundle_that_runs_is_told_once_and_its_repair_noticed(running, tmp_path, damage, told):
+    whole = tmp_path / "whole"
+    shutil.copytree(running.folder, whole)
+    running.swapper.start()
+    running.start()
+    damage(running.folder)
+    until(lambda: running.reports)
+    time.sleep(0.5)
+    ((code, detail, severity),) = running.reports
+    assert (code, severity) == ("bundle", "error")
+    assert "a restart could not use what lies there now" in detail
+    assert told in detail
+    assert told in running.swapper.problem("tiny")
+    running.swapper.request()
+    until(lambda: len(running.reports) == 2, what="whoever asks being told again")
+    shutil.copytree(whole, running.folder, dirs_exist_ok=True)
+    until(lambda: running.swapper.problem("tiny") is None, what="the repair being noticed")
+    assert len(running.reports) == 2
+
+
+def test_a_request_does_not_wait_until_a_folder_has_rested(running):
+    running.swapper = Swapper(
+        running.plant.engine,
+        running.plant.journal,
+        {"tiny": running.folder},
+        running.make,
+        lambda *report: running.reports.append(report),
+        every=0.05,
+        rests=3600,
+    )
+    running.swapper.start()
+    running.start()
+    tear_graph(running.folder)
+    time.sleep(0.3)
+    assert running.reports == [], "somebody may be copying"
+    running.swapper.request("tiny")
+    until(lambda: running.reports)
+    assert running.swapper.problem("tiny")
+
+
+def test_a_copy_that_was_looked_at_too_early_is_tried_again_when_it_is_complete(running, tmp_path):
+    running.swapper.start()
+    running.start()
+    model = running.twins.model_id
+    tiny_bundle(tmp_path / "next", time=CYCLES, title="Next")
+    (running.folder / "twin.onnx").write_bytes((tmp_path / "next" / "twin.onnx").read_bytes()[:100])
+    shutil.copy(tmp_path / "next" / "manifest.json", running.folder)
+    until(lambda: running.swapper.problem("tiny"))
+    shutil.copytree(tmp_path / "next", running.folder, dirs_exist_ok=True)
+    until(lambda: running.twins.model_id != model)
+    until(lambda: running.swapper.problem("tiny") is None)
 
 
 def test_another_class_is_no_newer_bundle(running):
