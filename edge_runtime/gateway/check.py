@@ -21,7 +21,7 @@ from edge_runtime.gateway.checks.here import (
     check_http,
     check_secrets,
 )
-from edge_runtime.gateway.checks.line import Line
+from edge_runtime.gateway.checks.line import Line, finding_line
 from edge_runtime.gateway.checks.models import check_models
 from edge_runtime.gateway.config import GatewayConfig, SourceConfig, read_config
 from edge_runtime.gateway.sources import make_source
@@ -69,6 +69,6 @@ def _link(config: GatewayConfig, clock: Clock) -> list[Line]:
 
 def _tried(part: str, check: Callable[[], Sequence[Finding]]) -> list[Line]:
     try:
-        return [Line(part, found.what, "ok" if found.ok else "FAIL", found.detail) for found in check()]
+        return [finding_line(part, found) for found in check()]
     except (EdgeError, OSError) as error:
         return [Line(part, "settings", "FAIL", str(error))]

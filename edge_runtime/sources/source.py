@@ -63,11 +63,15 @@ class SourceStatus:
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of `overhaul-edge check`: what was tried, and what is wrong with it and how to mend it, if anything."""
+    """One line of `overhaul-edge check`: what was tried, and what is wrong with it and how to mend it, if anything.
+
+    `warn`: it works, and somebody should look at it.
+    """
 
     what: str
     ok: bool
     detail: str
+    warn: bool = False
 
 
 class Source(Protocol):

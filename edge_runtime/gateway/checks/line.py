@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from edge_runtime.gateway.page import aligned
+from edge_runtime.sources.source import Finding
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,11 @@ class Line:
     what: str
     result: Literal["ok", "warn", "FAIL"]
     detail: str
+
+
+def finding_line(part: str, found: Finding) -> Line:
+    """What a source or the link has found, as a line about `part`."""
+    return Line(part, found.what, "FAIL" if not found.ok else "warn" if found.warn else "ok", found.detail)
 
 
 def lines_text(lines: Sequence[Line]) -> str:

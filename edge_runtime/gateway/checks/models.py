@@ -72,8 +72,9 @@ def _mapping(config: GatewayConfig, bundles: dict[str, Bundle], machines: dict[s
         yield Line("mapping", f"{gap.asset_class}.{gap.channel}", "warn", f"no source feeds it, of {of}{more}: missing")
     for name, contract in contracts.items():
         if not any(gap.asset_class == name for gap in missing):
-            count = len(channels_of(contract))
-            yield Line("mapping", name, "ok", f"{count} channels, {_named_by(contract, machines[name], told)} by name")
+            count, named = len(channels_of(contract)), _named_by(contract, machines[name], told)
+            unknown = "" if named else ": nothing is known before messages come; see in `status` whether they fit"
+            yield Line("mapping", name, "ok" if named else "warn", f"{count} channels, {named} by name{unknown}")
 
 
 def _named_by(contract: Contract, machines: Machines, told: Sequence[Feed]) -> int:

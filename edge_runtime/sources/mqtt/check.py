@@ -80,7 +80,8 @@ def _about_topic(topic: MqttTopic, reader: Reader, seen: Seen, qos: int) -> list
         return [Finding(what, False, f"{granted or 'nothing granted'}, wanted QoS {qos}: {way_out}")]
     received = reader.counts["received"]
     if not received:
-        return [Finding(what, True, f"{granted}; no message within {LISTEN:g} s")]
+        told = f"{granted}; no message within {LISTEN:g} s: does anything publish there, and is the topic spelt right?"
+        return [Finding(what, True, told, warn=True)]
     if reader.refused:
         refused = received - seen.messages
         return [Finding(what, False, f"{refused} of {received} messages refused, the last one as {reader.refused[-1]}")]

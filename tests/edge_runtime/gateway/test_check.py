@@ -179,6 +179,18 @@ def test_channels_that_do_not_exist_are_named(tmp_path):
     assert "source drives reads channel 'sped' of p-1, a tiny: did you mean 'speed'?" in details
 
 
+def test_it_is_told_when_nobody_knows_yet_what_comes(find):
+    topics = MQTT.replace('  {{ topic = "plant/{{asset}}/shake", format = "waveform", channel = "shake" }},\n', "")
+    lines = find(GATEWAY + topics)
+    assert (lines["mapping", "tiny"].result, lines["mapping", "tiny"].detail.split(":")[0]) == (
+        "warn",
+        "3 channels, 0 by name",
+    )
+    silent = lines["source plant", "topic plant/{asset}/readings"]
+    assert (silent.result, "no message within" in silent.detail) == ("warn", True)
+    assert find()["mapping", "tiny"].result == "ok", "one of them has a name"
+
+
 def test_a_spool_that_is_too_small_is_told(find, monkeypatch):
     lines = find(GATEWAY + MQTT + "[spool]\nmax_bytes = 1_048_576\n")
     assert "the oldest would be dropped; raise [spool] max_bytes" in lines["spool", "1.0 MiB"].detail
