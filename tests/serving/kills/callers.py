@@ -46,9 +46,11 @@ class ServiceProcess:
         if self.process is not None:
             # A worker of BentoML has a session of its own, and would go on without the process that watches over it.
             self.process.send_signal(signal.SIGSTOP)  # so that it starts no other meanwhile
-            for each in (*psutil.Process(self.process.pid).children(recursive=True), self.process):
+            workers = psutil.Process(self.process.pid).children(recursive=True)
+            for each in (*workers, self.process):
                 each.kill()
-                each.wait()
+            self.process.wait()
+            psutil.wait_procs(workers, 20)
             self.process = None
 
     def _ready(self):
