@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ import numpy as np
 from edge_runtime.arrays import F32, I64, Array, Bool
 from edge_runtime.errors import DataError
 from edge_runtime.table import OPTIONAL, Findings, column_names, new_lives, read_rows
-from edge_runtime.timestamps import NANOS, from_numbers
+from edge_runtime.timestamps import NANOS, from_numbers, parse_times
 
 _NAMES_OF_ROWS = ("asset", "time", *OPTIONAL)
 
@@ -76,17 +76,26 @@ class _Layout:
 
 
 class Recording:
-    """`first` and `last` are times in nanos; `counts` says what of the files cannot be played.
+    """`first` and `last` are times in nanos; `counts` says what of the files is not played.
 
     `channels`: the columns; `extras`: which of event and age rows may have beside them.
     """
 
     def __init__(
-        self, path: Path, unit: str = "s", sides: Sequence[Side] = (), stop: Callable[[], bool] = lambda: False
+        self,
+        path: Path,
+        unit: str = "s",
+        sides: Sequence[Side] = (),
+        stop: Callable[[], bool] = lambda: False,
+        only: Collection[str] | None = None,
     ) -> None:
-        """Reads it all; `DataError` says why it cannot be, or that `stop` said so. `unit`: s or cycle."""
+        """Reads it all; `DataError` says why it cannot be, or that `stop` said so. `unit`: s or cycle.
+
+        `only`: the machines that are played; None = all.
+        """
         self.path = path
         self._stop = stop
+        self._only = only
         self.findings = Findings()
         self.counts: Counter[str] = Counter()
         names = column_names(path)
@@ -94,7 +103,7 @@ class Recording:
         events = ("event",) if {"event", "life"} & set(names) else ()
         self.extras = (*events, *(("age",) if "age" in names else ()))
         self._read_table(unit)
-        self._waveforms = [_Waveforms(side, unit, self.counts, stop) for side in sides]
+        self._waveforms = [_Waveforms(side, unit, self.counts, stop, only) for side in sides]
         self.assets = tuple(dict.fromkeys(self._names[code] for code in self._code[self._order].tolist()))
         self.first, self.last = int(self._time[self._order[0]]), int(self._time[self._order[-1]])
 
@@ -140,8 +149,10 @@ class Recording:
         layout = _Layout(tuple(_Column(name) for name in self.channels), _Unit(unit))
         codes: dict[str, int] = {}
         parts: list[tuple[Array, ...]] = []
+        seen = ""  # a time, as it stands in the first row
         with tempfile.TemporaryFile() as scratch:
             for rows in read_rows(self.path, layout, self.findings):
+                seen = seen or rows.when[0]
                 if self._stop():
                     raise DataError(f"{self.path}: reading was stopped")
                 scratch.write(rows.readings.tobytes())
@@ -154,17 +165,22 @@ class Recording:
         self._code, self._names = code, list(codes)
         usable &= np.array([bool(name) for name in codes])[code]
         self._event = event if self.findings.has_event else new_lives(code.astype(np.int64), self._time, life, usable)
-        self._order = _in_order(self._time, usable)
-        if len(usable) > len(self._order):
-            self.counts["unusable_rows"] = len(usable) - len(self._order)
-        if not len(self._order):
-            raise DataError(f"{self.path}: no row has an asset and a time that can be read: is the time unit '{unit}'?")
+        if not usable.any():
+            raise DataError(f"{self.path}: {_nothing_usable(unit, list(codes), seen)}")
+        _count(self.counts, "unusable_rows", ~usable)
+        ours = _ours(codes, self._only)[code]
+        _count(self.counts, "not_listed", usable & ~ours)
+        if not (usable & ours).any():
+            raise DataError(f"{self.path}: none of its machines is listed in `machines`; it has {_few(list(codes))}")
+        self._order = _in_order(self._time, usable & ours)
 
 
 class _Waveforms:
     """The snapshots of one side file: `time` int64[K], ascending."""
 
-    def __init__(self, side: Side, unit: str, counts: Counter[str], stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, side: Side, unit: str, counts: Counter[str], stop: Callable[[], bool], only: Collection[str] | None
+    ) -> None:
         self.side = side
         names: list[str] = []
         times: list[I64] = []
@@ -186,11 +202,12 @@ class _Waveforms:
                 raise DataError(f"{side.path} holds no waveform")
             self._samples = _map(scratch, (len(names), width)).reshape(len(names), side.axes, -1)
         time, good = np.concatenate(times), np.concatenate(usable)
-        self._order = _in_order(time, good)
+        ours = _ours(names, only)
+        self._order = _in_order(time, good & ours)
         self._names = names
         self.time = time[self._order]
-        if len(good) > len(self._order):
-            counts["unusable_waveforms"] += len(good) - len(self._order)
+        _count(counts, "unusable_waveforms", ~good)
+        _count(counts, "waveforms_not_listed", good & ~ours)
 
     def block(self, place: int) -> Block:
         row = self._order[place]
@@ -220,6 +237,32 @@ def _side_times(column: Any, unit: str) -> tuple[I64, Bool]:
     if unit == "s":
         raise DataError("the column time is no timestamp")
     return from_numbers(column.astype(np.float64))
+
+
+def _ours(names: Iterable[str], only: Collection[str] | None) -> Bool:
+    return np.array([only is None or name in only for name in names], np.bool_)
+
+
+def _count(counts: Counter[str], what: str, which: Bool) -> None:
+    if which.any():
+        counts[what] += int(np.count_nonzero(which))
+
+
+def _nothing_usable(unit: str, assets: Sequence[str], seen: str) -> str:
+    """Why no row can be played: what the first one has, and how it has to be written."""
+    if not any(assets):
+        return "no row names its machine: the column 'asset' is empty"
+    if unit != "s":
+        return f"no row has a time that can be read: {seen!r} is no number of cycles; or is the unit 's'?"
+    cycles = parse_times([seen], "cycle")[1].all()
+    way_out = (
+        "for numbers of cycles set unit = 'cycle'" if cycles else "write it as ISO 8601, like 2026-01-03T10:00:00Z"
+    )
+    return f"no row has a time that can be read: {seen!r} is no date and time; {way_out}"
+
+
+def _few(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} others" if len(names) > most else "")
 
 
 def _in_order(time: I64, usable: Bool) -> I64:

@@ -4,6 +4,7 @@
 type = "replay"
 name = "last-week"
 path = "pump.parquet"
+machines = "machines.csv"      # rows of others are left out
 speed = 60.0       # an hour in a minute; 0: as fast as it is taken in
 shift = true       # as if it were now
 waveforms = [{ channel = "vibration_waveform", axes = 3 }]     # from pump.vibration_waveform.parquet
@@ -14,7 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,6 +25,7 @@ import numpy as np
 from edge_runtime.clock import Clock
 from edge_runtime.decode import Between, Example
 from edge_runtime.errors import CommandError, EdgeError
+from edge_runtime.settings import read_lines
 from edge_runtime.sources.backoff import FIRST, MOST, Backoff, Uniform
 from edge_runtime.sources.replay.playback import schedule
 from edge_runtime.sources.replay.recording import Block, Recording, Row, Side
@@ -31,7 +33,9 @@ from edge_runtime.sources.source import Arrival, Finding, Inbox, SourceStatus, W
 from edge_runtime.timestamps import format_times
 
 _log = logging.getLogger(__name__)
-FULL = 0.005  # seconds between attempts to put something into a full inbox
+FULL = 0.005  # seconds between looks at a crowded inbox
+# With so many arrivals in the inbox a file waits: the rest of the room is for sources that cannot.
+CROWD, CROWD_OF_WAVEFORMS = 4000, 200
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class ReplayWaveform:
 class ReplaySettings:
     """`unit`: of the times in the file, as the class of its machines has it. `speed`: seconds (or cycles) a second.
 
+    `machines`: a table with a column `asset`, as the gateway's own: rows of other machines are left out.
+
     `shift`: times are moved, all by the same, so that playback appears as now (see `playback.as_now`). `loop`: from the
     beginning again, for ever, each time with new lives and at later times.
     """
@@ -54,6 +60,7 @@ class ReplaySettings:
     name: Annotated[str, Example('"last-week"')]
     path: Annotated[Path, Example('"observations.csv"')]
     unit: Literal["s", "cycle"] = "s"
+    machines: Path | None = None
     speed: Annotated[float, Between(0, 1e9)] = 1.0
     loop: bool = False
     shift: bool = False
@@ -80,8 +87,9 @@ class ReplaySettings:
 
 
 class ReplaySource:
-    """`counts`: received (rows and waveforms); overflow (those that had to wait for the inbox); unusable_rows,
-    unusable_waveforms (of the files); failures (to read them). `status` says how far it is, and when it has finished.
+    """`counts`: received (rows and waveforms); waited (of them, for room in the inbox: none is lost); of the files
+    not_listed, waveforms_not_listed, unusable_rows, unusable_waveforms; failures (to read them). `status` says how far
+    it is, and when it has finished.
     """
 
     kind = "replay"
@@ -133,7 +141,9 @@ class ReplaySource:
         unit = self.settings.unit
         first, last = format_times(np.array([recording.first, recording.last]), unit)
         told = f"{len(recording):,} observations of {len(recording.assets):,} machines, {first} to {last} ({unit})"
-        findings = [Finding(what, True, told + "".join(f"; {n:,} {name}" for name, n in recording.counts.items()))]
+        listed = f" ({self.settings.machines})" if self.settings.machines else ""
+        told += "".join(f"; {n:,} {name}{listed * name.endswith('listed')}" for name, n in recording.counts.items())
+        findings = [Finding(what, True, told)]
         return [*findings, *(self._check_channel(recording, channel) for channel in recording.channels)]
 
     def write(self, asset: str, channel: str, value: float) -> float:
@@ -148,7 +158,9 @@ class ReplaySource:
         return Finding(what, len(received) > 0, told)
 
     def _read(self, stop: Callable[[], bool]) -> Recording:
-        return Recording(self.settings.path, self.settings.unit, self.settings.sides, stop)
+        s = self.settings
+        only = None if s.machines is None else {line.get("asset") or "" for line in read_lines(s.machines)}
+        return Recording(s.path, s.unit, s.sides, stop, only)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -187,14 +199,19 @@ class ReplaySource:
             arrival = Arrival(item.asset, item.time, item.values, self)
         else:
             arrival = WaveformArrival(item.asset, item.channel, item.time, item.samples, self)
+        crowd = CROWD if isinstance(item, Row) else CROWD_OF_WAVEFORMS
         waited = False
         while not self._stopping.is_set():
-            if self._inbox.put(arrival):
+            if not self._is_crowded(crowd) and self._inbox.put(arrival):
                 self._counts["received"] += 1
+                if waited:
+                    self._counts["waited"] += 1
                 self._last_arrival = self._clock.utc()
                 return True
-            if not waited:
-                self._counts["overflow"] += 1
             waited = True
             self._stopping.wait(FULL)
         return False
+
+    def _is_crowded(self, crowd: int) -> bool:
+        """Told by the inbox's length, where it has one: an attempt that fails would count as an overflow there."""
+        return isinstance(self._inbox, Sized) and len(self._inbox) >= crowd

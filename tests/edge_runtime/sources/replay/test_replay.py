@@ -13,11 +13,15 @@ from hypothesis import strategies as st
 from edge_runtime.clock import SystemClock
 from edge_runtime.decode import ProblemsError, decode_strict
 from edge_runtime.errors import CommandError, DataError
+from edge_runtime.gateway.inbox import GatewayInbox
+from edge_runtime.intake.assembler import MOST_WINDOWS
 from edge_runtime.sources.replay.playback import NANOS, as_now, schedule
 from edge_runtime.sources.replay.recording import Block, Recording, Row, Side
-from edge_runtime.sources.replay.source import ReplaySettings, ReplaySource, ReplayWaveform
+from edge_runtime.sources.replay.source import CROWD, ReplaySettings, ReplaySource, ReplayWaveform
 from edge_runtime.sources.source import Arrival, WaveformArrival
+from tests.edge_runtime.gateway.rig import Rig, TurnedClock
 from tests.edge_runtime.sources.inbox import ListInbox, wait_until
+from tests.edge_runtime.tiny import tiny_bundle
 
 TABLE = """\
 asset,time,flow,speed,age
@@ -142,13 +146,96 @@ def test_a_full_inbox_is_waited_for_and_nothing_is_lost(tmp_path):
     path = write(tmp_path, "asset,time,x\n" + "".join(f"A,{i},{i}\n" for i in range(200)))
     source = source_of(path, unit="cycle")
     with running(source, room=50) as inbox:
-        wait_until(lambda: source.status().counts["overflow"])
-        assert len(inbox.got) == 50
+        wait_until(lambda: len(inbox.got) == 50)
         for room in range(50, 201, 10):
             inbox.room = room
             wait_until(lambda room=room: len(inbox.got) == room)
         wait_until(lambda: source.status().detail == "finished: 200 observations")
     assert inbox.values("A", "x") == list(range(200))
+    assert source.status().counts["received"] == 200
+    assert 0 < source.status().counts["waited"] <= 200
+
+
+def test_a_crowded_inbox_keeps_room_for_others_and_counts_no_overflow(tmp_path):
+    rows = CROWD + 500
+    path = write(tmp_path, "asset,time,x\n" + "".join(f"A,{i},{i}\n" for i in range(rows)))
+    source, inbox, taken = source_of(path, unit="cycle"), GatewayInbox(), []
+    source.start(inbox)
+    wait_until(lambda: len(inbox) == CROWD, 60)
+    time.sleep(0.05)  # it would knock ten times meanwhile
+    assert len(inbox) == CROWD
+    assert inbox.put(Arrival("B", 0, {}, source)), "others come in"
+    while not source.status().detail.startswith("finished") or len(inbox):
+        taken += inbox.take(100)
+    source.stop()
+    assert [arrival.values["x"] for arrival in taken if arrival.asset == "A"] == list(range(rows))
+    assert inbox.overflow == 0
+    assert source.status().counts["waited"] > 0
+
+
+@pytest.mark.parametrize("room", [20_000, 50], ids=["roomy", "always full"])
+def test_every_row_of_a_file_becomes_an_observation(tmp_path, room):
+    """Played as fast as it is taken in, through the engine of a gateway into its journal."""
+    rows, clock = 3000, TurnedClock(BEGIN + 10**6 * NANOS)
+    minutes = [(machine, minute) for minute in range(rows // 3) for machine in range(3)]
+    lines = [f"P-{machine},2026-01-03T{minute // 60:02}:{minute % 60:02}:00Z,1,1\n" for machine, minute in minutes]
+    path = write(tmp_path, "asset,time,flow,speed\n" + "".join(lines))
+    bundle = tiny_bundle(tmp_path / "bundle")  # an observation a minute
+    rig = Rig(tmp_path, {"tiny": (bundle, ["P-0", "P-1"])}, clock)
+    rig.inbox = rig.engine.inbox = GatewayInbox(room)
+    listed = write(tmp_path, "asset,class\nP-0,tiny\nP-1,tiny\n", "machines.csv")
+    source = source_of(path, machines=listed)
+    source.start(rig.inbox)
+    deadline = time.monotonic() + 60
+    while not source.status().detail.startswith("finished") or len(rig.inbox):
+        assert time.monotonic() < deadline
+        rig.engine.step()
+    source.stop()
+    clock.turn(1)  # the last minutes close as time passes
+    for _ in range(rows // 3 // MOST_WINDOWS + 5):
+        rig.engine.step()
+    rig.finish()
+    assert source.status().counts["received"] == rows // 3 * 2
+    assert source.status().counts["not_listed"] == rows // 3
+    twins = rig.engine.twins["tiny"]
+    assert twins.fleet.number.tolist() == [rows // 3, rows // 3]
+    assert twins.counts["observations"] == rows // 3 * 2
+    assert not rig.engine.counts["unknown_asset"]
+    assert not +twins.intake.counts
+
+
+def test_machines_that_are_not_listed_are_left_out(tmp_path):
+    path = write(tmp_path, TABLE)
+    listed = write(tmp_path, "asset,class,flow\nP-2,pump,3\nP-3,pump,\n", "machines.csv")
+    side_file(tmp_path / "table.shake.parquet", [("P-1", BEGIN, [1.0, 2.0]), ("P-2", BEGIN, [3.0, 4.0])])
+    inbox, status = played(path, machines=listed, waveforms=(ReplayWaveform("shake"),))
+    assert [item.asset for item in inbox.got] == ["P-2", "P-2"]
+    assert status.counts == {"received": 2, "not_listed": 3, "waveforms_not_listed": 1, "unusable_rows": 2}
+    (table, *_) = source_of(path, machines=listed).check()
+    assert table.ok
+    assert "1 observations of 1 machines" in table.detail
+    assert f"3 not_listed ({listed})" in table.detail
+    listed.write_text("asset,class\npump-1,pump\n")
+    (finding,) = source_of(path, machines=listed).check()
+    assert not finding.ok
+    assert "none of its machines is listed in `machines`; it has P-1, P-2" in finding.detail
+    (finding,) = source_of(path, machines=tmp_path / "nowhere.csv").check()
+    assert not finding.ok
+
+
+@pytest.mark.parametrize(
+    ("text", "unit", "told"),
+    [
+        ("A,01.02.2026 10:00,1", "s", "'01.02.2026 10:00' is no date and time; write it as ISO 8601, like 2026-"),
+        ("A,17,1", "s", "'17' is no date and time; for numbers of cycles set unit = 'cycle'"),
+        ("A,2026-02-01,1", "cycle", "'2026-02-01' is no number of cycles; or is the unit 's'?"),
+        (",2026-02-01,1", "s", "the column 'asset' is empty"),
+    ],
+)
+def test_a_time_that_cannot_be_read_is_shown(tmp_path, text, unit, told):
+    with pytest.raises(DataError) as raised:
+        Recording(write(tmp_path, f"asset,time,x\n{text}\n"), unit)
+    assert told in str(raised.value)
 
 
 def test_a_stop_does_not_wait_for_the_next_observation_nor_for_the_inbox(tmp_path):
@@ -238,7 +325,7 @@ def test_a_file_that_is_not_there_yet_is_waited_for(tmp_path):
         assert not source.status().connected
         assert "cannot be read: No such file" in source.status().detail
         path.write_text("asset,time,flow\nP-1,never,1\n")
-        wait_until(lambda: "no row has an asset and a time" in source.status().detail)
+        wait_until(lambda: "'never' is no date and time" in source.status().detail)
         path.write_text(TABLE)
         wait_until(lambda: len(inbox.got) == 4)
 
