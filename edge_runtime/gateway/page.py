@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from edge_runtime.gateway.status import SECOND, BundleStatus, GatewayStatus, JournalStatus, LaneStatus, LinkStatus
 from edge_runtime.sources.source import SourceStatus
 
+ENOUGH = 3_600  # seconds to run before anything is said of a day
+
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
@@ -70,7 +72,7 @@ def _lines(status: GatewayStatus) -> Iterator[str]:
     yield "engine"
     yield from aligned(list(_engine(status, uptime)))
     yield "journal"
-    yield from aligned(list(_journal(status.journal, status.time)))
+    yield from aligned(list(_journal(status.journal, status.time, uptime)))
     yield "spool: what the hub has not acknowledged yet"
     yield from aligned([_lane(lane, status.time) for lane in status.spool] or [("", "empty")])
     yield "link"
@@ -100,13 +102,23 @@ def problems(status: GatewayStatus) -> Iterator[str]:
     if status.link is not None and not status.link.connected:
         yield f"the centre cannot be reached: {status.link.detail or status.link.url}"
     elif status.link is not None and not status.link.healthy:
-        who = "its broker" if status.link.delivery == "broker" else "the centre"
-        yield f"{who} is connected but does not acknowledge: the spool grows"
+        yield _unacknowledged(status.link)
     for lane in status.spool:
         if lane.dropped:
             yield f"lane {lane.lane}: {lane.dropped:,} messages were dropped because the spool was full"
     for why in status.insecure:
         yield f"insecure: {why}"
+
+
+def _unacknowledged(link: LinkStatus) -> str:
+    if link.delivery == "broker":
+        return "the centre's broker is connected but does not acknowledge: the spool grows"
+    if link.last_ack is not None:
+        return "the centre's broker is connected, but its hub does not acknowledge: the spool grows; does the hub run?"
+    return (
+        "the centre's broker is connected, but no hub has acknowledged anything yet: it all waits here; start a hub "
+        '(docs/centre.md), or set delivery = "broker" in [link] if there is none'
+    )
 
 
 def _bundle(bundle: BundleStatus) -> Iterator[tuple[str, str]]:
@@ -142,10 +154,11 @@ def _engine(status: GatewayStatus, uptime: float) -> Iterator[tuple[str, str]]:
     yield "graphs", f"{engine.batches:,} calls, {duration(engine.busy)}{share}"
 
 
-def _journal(journal: JournalStatus, now: int) -> Iterator[tuple[str, str]]:
+def _journal(journal: JournalStatus, now: int, uptime: float) -> Iterator[tuple[str, str]]:
     mean = f", {journal.commit_seconds / journal.commits * 1000:.1f} ms each" if journal.commits else ""
     yield "commits", f"{journal.commits:,}{mean}"
-    yield "written", f"{size(journal.bytes_written)}, {size(journal.bytes_per_day)} a day"
+    rate = f", {size(journal.bytes_per_day)} a day" if uptime >= ENOUGH else ""
+    yield "written", size(journal.bytes_written) + rate
     yield "database", size(journal.database_bytes)
     yield "checkpoint", f"{_ago(journal.checkpoint, now)}, position {journal.position:,}"
 

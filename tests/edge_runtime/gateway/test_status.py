@@ -10,8 +10,8 @@ from edge_runtime.errors import DataError
 from edge_runtime.gateway.config import HttpSettings
 from edge_runtime.gateway.http import StatusServer
 from edge_runtime.gateway.page import duration, size, status_text
-from edge_runtime.gateway.status import JournalStatus, LinkStatus, read_status
-from tests.edge_runtime.gateway.statuses import empty_status, full_status
+from edge_runtime.gateway.status import SECOND, JournalStatus, LinkStatus, read_status
+from tests.edge_runtime.gateway.statuses import NOW, empty_status, full_status
 
 
 @pytest.mark.parametrize("status", [full_status(), empty_status()])
@@ -76,6 +76,34 @@ def test_a_bundle_that_a_restart_could_not_use_is_told():
     broken = full_status(bundles=(dataclasses.replace(bundle, problem="twin.onnx is truncated or altered"),))
     (told,) = [line for line in status_text(broken).splitlines() if "twin.onnx" in line]
     assert told == "  !  bundle pump runs on, but a restart could not use its folder: twin.onnx is truncated or altered"
+
+
+@pytest.mark.parametrize(
+    ("delivery", "last_ack", "told"),
+    [
+        ("hub", None, 'start a hub (docs/centre.md), or set delivery = "broker"'),
+        ("hub", 1, "does the hub run?"),
+        ("broker", None, "broker is connected but does not acknowledge"),
+    ],
+)
+def test_a_silent_centre_is_told_with_the_ways_out(delivery, last_ack, told):
+    link = LinkStatus("mqtts://centre:8883", True, False, delivery=delivery, last_ack=last_ack)
+    (line,) = [line for line in status_text(empty_status(link=link)).splitlines() if line.startswith("  !")]
+    assert told in line
+
+
+def test_nothing_is_said_of_a_day_before_an_hour_has_passed():
+    for uptime, said in ((3_599, False), (3_600, True)):
+        page = status_text(full_status(started=NOW - uptime * SECOND))
+        assert ("272.8 MiB a day" in page) == said
+        assert "written     295.6 MiB" in page
+
+
+def test_why_the_centre_does_not_acknowledge_is_told_if_it_is_known():
+    refused = full_status(link=LinkStatus("mqtts://centre", True, False, "the broker refuses what is published"))
+    assert "  !  the link to the centre: the broker refuses what is published" in status_text(refused).splitlines()
+    silent = full_status(link=LinkStatus("mqtts://centre", True, False, "connected"))
+    assert "is connected but does not acknowledge" in status_text(silent)
 
 
 def test_an_idle_gateway_has_a_page():
