@@ -90,6 +90,8 @@ def test_its_gateway_can_be_configured(tmp_path):
     config = read_config(path)
     assert [source.type for source in config.sources] == ["replay"]
     assert set(config.bundles) == {"pump"}
+    assert config.gateway.data.parent == tmp_path, "a second reader finds no journal of the first one's"
+    assert config.sources[0].settings.machines == config.gateway.machines, "the other pumps of the file are left out"
 
 
 def test_the_wheel_needs_three_packages_and_holds_one():
