@@ -23,7 +23,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-GUIDE = (Path(__file__).parents[3] / "docs" / "gateway.md").read_text()
+ROOT = Path(__file__).parents[3]
+GUIDE = (ROOT / "docs" / "gateway.md").read_text()
 EXAMPLES = sorted(path for path in files("edge_runtime.deploy").iterdir() if path.name.endswith(".toml"))
 BLOCKS = re.findall(r"```toml\n(.*?)```", GUIDE, re.DOTALL)
 BASE = """
@@ -156,6 +157,19 @@ def test_the_files_that_are_named_are_shipped():
     named = set(re.findall(r"deploy/([\w.-]+\w)", GUIDE))
     assert named == {path.name for path in files("edge_runtime.deploy").iterdir() if path.name in named}
     assert {"mosquitto.conf", "overhaul.acl", "overhaul-edge.service", "Dockerfile", "jetson.conf"} <= named
+
+
+def test_what_is_on_no_index_is_installed_from_its_wheel():
+    installs = re.findall(r"^    .*pip install.*$", GUIDE, re.MULTILINE)
+    assert len([line for line in installs if "overhaul-*.whl" in line]) == 2
+    assert not [line for line in installs if re.search(r"[ ']overhaul(\[|$)", line)]
+    assert "uv build --wheel" in GUIDE
+
+
+def test_the_image_is_built_from_files_that_are_there():
+    commands = re.findall(r"docker build -f (\S+) -t \S+ (\S+)", GUIDE)
+    assert commands == re.findall(r"docker build -f (\S+) -t \S+ (\S+)", (ROOT / commands[0][0]).read_text())
+    assert commands[0][1] == "dist/", "where `uv build` puts the wheel"
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed here")
