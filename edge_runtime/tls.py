@@ -46,6 +46,24 @@ def check_private(path: Path) -> None:
         )
 
 
+def common_name(path: Path) -> str | None:
+    """That of the certificate in the PEM file `path`, None if it has none; `ConfigError` if it cannot be read."""
+    try:
+        from cryptography import x509
+        from cryptography.x509.oid import NameOID
+    except ImportError as error:
+        raise ConfigError(
+            "certificates cannot be read without cryptography: pip install 'overhaul[gateway]'"
+        ) from error
+    try:
+        names = x509.load_pem_x509_certificate(path.read_bytes()).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except OSError as error:
+        raise ConfigError(f"certificate {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} holds no certificate in PEM: expected -----BEGIN CERTIFICATE-----") from error
+    return str(names[0].value) if names else None
+
+
 def read_secret(path: Path) -> str:
     """The first line of a file of mode 600; `ConfigError` if it cannot be used."""
     check_private(path)

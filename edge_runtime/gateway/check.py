@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edge_runtime.clock import Clock, SystemClock
 from edge_runtime.errors import EdgeError
-from edge_runtime.gateway.checks.centre import check_link
+from edge_runtime.gateway.checks.centre import check_identity, check_link
 from edge_runtime.gateway.checks.here import (
     check_assignments,
     check_commands,
@@ -64,7 +64,10 @@ def _source(source: SourceConfig, gateway: str, clock: Clock) -> list[Line]:
 
 def _link(config: GatewayConfig, clock: Clock) -> list[Line]:
     gateway = config.gateway
-    return _tried("link", lambda: check_link(config.link, gateway.site, gateway.id, clock))
+    return [
+        *_tried("link", lambda: list(check_identity(config.link, gateway.id))),
+        *_tried("link", lambda: check_link(config.link, gateway.site, gateway.id, clock)),
+    ]
 
 
 def _tried(part: str, check: Callable[[], Sequence[Finding]]) -> list[Line]:

@@ -101,6 +101,8 @@ def problems(status: GatewayStatus) -> Iterator[str]:
             yield f"source {source.name} is not connected: {source.detail or 'no reason known'}"
     if status.link is not None and not status.link.connected:
         yield f"the centre cannot be reached: {status.link.detail or status.link.url}"
+    elif status.link is not None and status.link.detail not in ("", "connected"):
+        yield f"the link to the centre: {status.link.detail}"
     elif status.link is not None and not status.link.healthy:
         yield _unacknowledged(status.link)
     for lane in status.spool:

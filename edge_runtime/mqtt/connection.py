@@ -175,10 +175,16 @@ class Connection:
             self._stop.wait(max(wait, REFUSED) if self._refused else wait)
 
     def _notice_a_double(self, lasted: float) -> None:
-        """Two clients of one id throw each other out; most brokers do not say that this is why."""
+        """Two clients of one id throw each other out; most brokers do not say that this is why.
+
+        Mosquitto 2.0.11 also hangs up after it has refused a retained message.
+        """
         self._short = self._short + 1 if self._was_connected and lasted < 5 else 0
         if self._short >= 3 or self._taken_over:
-            self.detail += f"; perhaps another client calls itself '{self.client_id}': a gateway's id must be unique"
+            self.detail += (
+                f"; perhaps another client calls itself '{self.client_id}': a gateway's id must be unique; or the "
+                "broker hangs up when its access list forbids something"
+            )
 
     def _session(self) -> None:
         """One connection, from its beginning to its end."""

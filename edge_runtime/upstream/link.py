@@ -71,6 +71,7 @@ class Link:
         self._said_goodbye = threading.Event()
         self._last_ack: int | None = None
         self._refusal = 0, 0  # when the broker refused something, monotonic nanos, and why
+        self._nobody = False  # it refused even our status
         self._connection = CentreConnection(
             settings,
             gateway,
@@ -119,7 +120,8 @@ class Link:
     def healthy(self) -> bool:
         with self._health_lock:
             before = self._health.healthy
-            now = self._health.look(self._clock.monotonic(), self._connection.connected, *self._waiting)
+            works = self._connection.connected and not self._nobody
+            now = self._health.look(self._clock.monotonic(), works, *self._waiting)
         if now != before:
             log.info("the link to the centre is %s", "healthy" if now else "not healthy: a backlog gathers")
         return now
@@ -158,8 +160,15 @@ class Link:
     def _detail(self) -> str:
         when, reason = self._refusal
         if reason and self._clock.monotonic() - when < REMEMBERED:
-            return f"the broker refuses some of what is published (reason {reason:#04x}): check its access list"
+            return self._why_refused(reason)
         return self._connection.detail
+
+    def _why_refused(self, reason: int) -> str:
+        what = "even the gateway's status" if self._nobody else "some of what is published"
+        whose = (
+            f", and that the certificate's common name is '{self._gateway}'" if self.settings.tls.certificate else ""
+        )
+        return f"the broker refuses {what} (reason {reason:#04x}): check its access list{whose}"
 
     # The connection's thread.
 
@@ -210,8 +219,10 @@ class Link:
         return self._status_topic, bodies.pack(self._own_status("offline")), 1, True
 
     def _confirmed(self, mid: int, reason: int) -> None:
+        if mid in self._status_mids:
+            self._nobody = reason >= REFUSED
         if reason >= REFUSED:
-            self._refusal = self._clock.monotonic(), reason
+            self._refused(reason)
         if mid not in self._status_mids:
             self._pump.confirmed(mid, reason)
             if reason == 0 and self.settings.delivery == "broker":
@@ -221,6 +232,13 @@ class Link:
         self._pump.proven()
         if self._leaving and not self._status_mids:
             self._said_goodbye.set()
+
+    def _refused(self, reason: int) -> None:
+        """Some brokers hang up after a refusal, and so would have it logged again and again."""
+        now, (last, before) = self._clock.monotonic(), self._refusal
+        self._refusal = now, reason
+        if not before or now - last > REMEMBERED:
+            log.warning("the link to the centre: %s", self._why_refused(reason))
 
     def _message(self, first: int, topic: bytes, _properties: bytes, payload: bytes, receipt: Any) -> None:
         """What the centre sends; nothing that arrives makes this raise."""

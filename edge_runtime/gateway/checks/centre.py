@@ -3,14 +3,40 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from edge_runtime.clock import Clock
 from edge_runtime.contract import topics
+from edge_runtime.errors import ConfigError
 from edge_runtime.mqtt.connection import Connection
 from edge_runtime.sources.source import Finding
+from edge_runtime.tls import common_name
 from edge_runtime.upstream.settings import LinkSettings
 
 PATIENCE = 20.0  # s
+
+
+def check_identity(settings: LinkSettings, gateway: str) -> Iterator[Finding]:
+    """Whose certificate it is, without asking the broker, which would let in gw-7 in place of gw-8."""
+    certificate = settings.tls.certificate
+    if certificate is None:
+        return
+    try:
+        name = common_name(certificate)
+    except ConfigError as error:
+        yield Finding("certificate", False, str(error))
+        return
+    if name == gateway:
+        yield Finding("certificate", True, f"{certificate} is of '{name}'")
+        return
+    told = f"{certificate} is of {name!r}, [gateway] id is '{gateway}'"
+    if settings.delivery == "broker":
+        yield Finding("certificate", True, f"{told}: does the broker's access list know it by that name?", warn=True)
+    else:
+        way_out = (
+            "brokers go by the name and would refuse all that is published: use this gateway's own, or mend the id"
+        )
+        yield Finding("certificate", False, f"{told}: {way_out}")
 
 
 def check_link(settings: LinkSettings, site: str, gateway: str, clock: Clock) -> list[Finding]:

@@ -113,6 +113,27 @@ def test_secrets_that_others_may_read_are_named(find, tmp_path):
     assert f"chmod 600 {key}" in failures(lines)["link", "broker mqtts://localhost:1"]
 
 
+@pytest.mark.parametrize(
+    ("name", "delivery", "result"), [("gw-7", "hub", "ok"), ("gw-8", "hub", "FAIL"), ("gw-8", "broker", "warn")]
+)
+def test_the_certificate_of_another_gateway_is_named_without_a_broker(find, tmp_path, name, delivery, result):
+    pem, key = Authority(tmp_path / "ca").issue(name)
+    tls = f'url = "mqtts://localhost:1"\ntls = {{{{ certificate = "{pem}", key = "{key}" }}}}\ndelivery = "{delivery}"'
+    line = find((GATEWAY + MQTT).replace('url = "{link}"', tls))["link", "certificate"]
+    assert line.result == result
+    assert f"is of '{name}'" in line.detail
+    assert ("[gateway] id is 'gw-7'" in line.detail) == (result != "ok")
+
+
+def test_a_certificate_that_is_none_is_named(find, tmp_path):
+    (tmp_path / "own.pem").write_text("nonsense")
+    tls = 'url = "mqtts://localhost:1"\ntls = {{ certificate = "own.pem", key = "own.pem" }}'
+    text = (GATEWAY + MQTT).replace('url = "{link}"', tls)
+    assert "holds no certificate in PEM" in failures(find(text))["link", "certificate"]
+    (tmp_path / "own.pem").unlink()
+    assert "cannot be read: No such file" in failures(find(text))["link", "certificate"]
+
+
 def test_all_secrets_of_a_configuration_are_found(tmp_path):
     text = GATEWAY.replace("port = 0", 'token_file = "t"').replace(
         'url = "{link}"', 'url = "mqtts://c"\npassword_file="p"\nusername="u"'

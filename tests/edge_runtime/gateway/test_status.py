@@ -103,7 +103,7 @@ def test_why_the_centre_does_not_acknowledge_is_told_if_it_is_known():
     refused = full_status(link=LinkStatus("mqtts://centre", True, False, "the broker refuses what is published"))
     assert "  !  the link to the centre: the broker refuses what is published" in status_text(refused).splitlines()
     silent = full_status(link=LinkStatus("mqtts://centre", True, False, "connected"))
-    assert "is connected but does not acknowledge" in status_text(silent)
+    assert "no hub has acknowledged anything" in status_text(silent)
 
 
 def test_an_idle_gateway_has_a_page():

@@ -28,7 +28,7 @@ from edge_runtime.errors import ConfigError
 from edge_runtime.tls import Tls
 from edge_runtime.upstream.blocks import BlockBuilder, BlockSettings
 from edge_runtime.upstream.link import LinkSettings
-from tests.edge_runtime.broker import broker, iotcore, running, until  # noqa: F401
+from tests.edge_runtime.broker import MOSQUITTO, broker, iotcore, running, until  # noqa: F401
 from tests.edge_runtime.certificates import Authority
 from tests.edge_runtime.hub import ROOT, Hub
 from tests.edge_runtime.upstream.made import CHANNELS, SECOND, batch, outputs
@@ -231,30 +231,51 @@ def test_a_packet_at_which_the_broker_hangs_up_is_found(tmp_path):
         assert station.link.dead_letters == 1
 
 
-def test_what_an_access_list_denies_is_put_away_if_all_else_is_allowed(tmp_path):
-    with running("mosquitto", tmp_path / "broker") as guarded:
-        rules = tmp_path / "acl"
-        rules.write_text("topic deny overhaul/1/+/+/up/event\ntopic readwrite overhaul/#\n")
+@contextmanager
+def guarded_by(folder, rules):
+    """A mosquitto with an access list."""
+    (folder / "acl").write_text(rules)
+    with running("mosquitto", folder / "broker") as guarded:
         guarded.kill()
-        folder = tmp_path / "broker"
-        original = guarded._mosquitto
-        guarded._mosquitto = lambda: [*original()[:2], _with_line(folder / "mosquitto.conf", f"acl_file {rules}")]
-        guarded.start()
-        with (
-            Hub(guarded.url, tmp_path / "hub") as hub,
-            Station(tmp_path / "gateway", guarded.url, ack_timeout=0.2).start() as station,
-        ):
-            station.spool(event(1), *blocks(1, 2))
-            until(lambda: len(hub.rows("prognosis")) == 8)
-            number = 2
-            while station.backlog():
-                number += 1
-                station.spool(alarm(number))
-                assert number < 100, "it blocks"
-                time.sleep(0.1)
-            assert station.link.tally()["refused_0x87"] >= 2
-            assert station.link.dead_letters == 1
-            assert "access list" in station.link.status().detail
+        path, original = folder / "broker" / "mosquitto.conf", guarded._mosquitto
+        guarded._mosquitto = lambda: [*original()[:2], _with_line(path, f"acl_file {folder / 'acl'}")]
+        yield guarded.start()
+
+
+@pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed here")
+def test_a_gateway_that_may_not_even_tell_its_status_is_never_healthy_and_says_why_once(tmp_path, caplog):
+    with (
+        guarded_by(tmp_path, "topic read overhaul/#\n") as guarded,
+        Station(tmp_path / "gateway", guarded.url, heartbeat_every=1, keepalive=60).start() as station,
+    ):
+        station.spool(*(event(number) for number in range(3)))
+        # Some brokers hang up after a refusal, so it may take some attempts until it arrives.
+        until(lambda: "even the gateway's status" in station.link.status().detail, 60)
+        time.sleep(1.5)  # longer than a link must look well to count as healthy
+        assert not station.link.healthy
+    told = [record.getMessage() for record in caplog.records if "refuses" in record.getMessage()]
+    assert len(told) == 1
+    assert "check its access list" in told[0]
+    assert not [record for record in caplog.records if record.getMessage().endswith("is healthy")]
+
+
+def test_what_an_access_list_denies_is_put_away_if_all_else_is_allowed(tmp_path):
+    with (
+        guarded_by(tmp_path, "topic deny overhaul/1/+/+/up/event\ntopic readwrite overhaul/#\n") as guarded,
+        Hub(guarded.url, tmp_path / "hub") as hub,
+        Station(tmp_path / "gateway", guarded.url, ack_timeout=0.2).start() as station,
+    ):
+        station.spool(event(1), *blocks(1, 2))
+        until(lambda: len(hub.rows("prognosis")) == 8)
+        number = 2
+        while station.backlog():
+            number += 1
+            station.spool(alarm(number))
+            assert number < 100, "it blocks"
+            time.sleep(0.1)
+        assert station.link.tally()["refused_0x87"] >= 2
+        assert station.link.dead_letters == 1
+        assert "access list" in station.link.status().detail
 
 
 def _with_line(path, line):
