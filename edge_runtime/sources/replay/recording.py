@@ -132,8 +132,8 @@ class Recording:
                 yield self._row(int(self._order[place[at]]))
 
     def values(self, channel: str) -> F32:
-        """What was received of a channel, in no order."""
-        column: F32 = self._readings[:, self.channels.index(channel)]
+        """What was received of a channel by the machines that are played, in no order."""
+        column: F32 = self._readings[self._listed, self.channels.index(channel)]
         return column[~np.isnan(column)]
 
     def _row(self, row: int) -> Row:
@@ -168,7 +168,7 @@ class Recording:
         if not usable.any():
             raise DataError(f"{self.path}: {_nothing_usable(unit, list(codes), seen)}")
         _count(self.counts, "unusable_rows", ~usable)
-        ours = _ours(codes, self._only)[code]
+        self._listed = ours = _ours(codes, self._only)[code]
         _count(self.counts, "not_listed", usable & ~ours)
         if not (usable & ours).any():
             raise DataError(f"{self.path}: none of its machines is listed in `machines`; it has {_few(list(codes))}")

@@ -141,8 +141,9 @@ class ReplaySource:
         unit = self.settings.unit
         first, last = format_times(np.array([recording.first, recording.last]), unit)
         told = f"{len(recording):,} observations of {len(recording.assets):,} machines, {first} to {last} ({unit})"
-        listed = f" ({self.settings.machines})" if self.settings.machines else ""
-        told += "".join(f"; {n:,} {name}{listed * name.endswith('listed')}" for name, n in recording.counts.items())
+        if left_out := recording.counts.pop("not_listed", 0):
+            told += f"; {left_out:,} rows are left out: their machines are not in {self.settings.machines}"
+        told += "".join(f"; {n:,} {name}" for name, n in recording.counts.items())
         findings = [Finding(what, True, told)]
         return [*findings, *(self._check_channel(recording, channel) for channel in recording.channels)]
 

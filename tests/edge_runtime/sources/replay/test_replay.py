@@ -211,10 +211,11 @@ def test_machines_that_are_not_listed_are_left_out(tmp_path):
     inbox, status = played(path, machines=listed, waveforms=(ReplayWaveform("shake"),))
     assert [item.asset for item in inbox.got] == ["P-2", "P-2"]
     assert status.counts == {"received": 2, "not_listed": 3, "waveforms_not_listed": 1, "unusable_rows": 2}
-    (table, *_) = source_of(path, machines=listed).check()
+    table, flow, speed = source_of(path, machines=listed).check()
     assert table.ok
+    assert (flow.ok, speed.detail) == (True, "2 values, 8 … 200")  # of P-2, the row without a time among them
     assert "1 observations of 1 machines" in table.detail
-    assert f"3 not_listed ({listed})" in table.detail
+    assert f"; 3 rows are left out: their machines are not in {listed}; 2 unusable_rows" in table.detail
     listed.write_text("asset,class\npump-1,pump\n")
     (finding,) = source_of(path, machines=listed).check()
     assert not finding.ok
