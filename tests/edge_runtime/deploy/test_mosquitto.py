@@ -1,12 +1,17 @@
 """The configuration that is shipped, in a real mosquitto with real certificates."""
 
 import contextlib
+import os
+import pwd
+import re
 import shutil
 import socket
 import ssl
 import subprocess
+import tempfile
 import threading
 from importlib.resources import files
+from pathlib import Path
 
 import paho.mqtt.client as mqtt
 import pytest
@@ -48,14 +53,103 @@ def broker(authority, tmp_path_factory):
     text = (SHIPPED / "mosquitto.conf").read_text()
     assert "listener 8883 127.0.0.1" in text
     text = text.replace("listener 8883", f"listener {port}").replace("/etc/mosquitto", str(folder / "etc"))
-    text = text.replace("/var/lib/mosquitto", str(folder / "var"))
-    (folder / "mosquitto.conf").write_text(f"{text}\nuser root\n")
+    (folder / "mosquitto.conf").write_text(f"{text}\nuser root\npersistence_location {folder / 'var'}/\n")
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([MOSQUITTO, "-c", str(folder / "mosquitto.conf")], stdout=log, stderr=log)
     until(lambda: listens(port, process, folder / "log"), what="mosquitto")
     yield port
     process.terminate()
     process.wait(20)
+
+
+# /etc/mosquitto/mosquitto.conf as Debian's and Ubuntu's packages have it
+DEBIAN = """\
+# Place your local configuration in /etc/mosquitto/conf.d/
+pid_file /run/mosquitto/mosquitto.pid
+
+persistence true
+persistence_location /var/lib/mosquitto/
+
+log_dest file /var/log/mosquitto/mosquitto.log
+
+include_dir /etc/mosquitto/conf.d
+"""
+
+
+def is_user(name):
+    try:
+        return bool(pwd.getpwnam(name))
+    except KeyError:
+        return False
+
+
+@pytest.fixture
+def debian(authority):
+    """Folder, port and key of a broker set up as on Debian, the shipped file in conf.d; only the folder is another."""
+    folder = Path(tempfile.mkdtemp())  # not below tmp_path, which is closed to the user that mosquitto becomes
+    folder.chmod(0o755)
+    if any(not parent.stat().st_mode & 0o001 for parent in folder.parents):
+        folder.rmdir()
+        pytest.skip(f"other users cannot get into {folder.parent}")
+    root, port, etc = os.geteuid() == 0, free_port(), folder / "etc" / "mosquitto"
+    (etc / "conf.d").mkdir(parents=True)
+    (etc / "overhaul.acl").write_text((SHIPPED / "overhaul.acl").read_text())
+    shipped = (SHIPPED / "mosquitto.conf").read_text().replace("listener 8883", f"listener {port}")
+    for path, text in ((etc / "mosquitto.conf", DEBIAN), (etc / "conf.d" / "overhaul.conf", shipped)):
+        path.write_text(re.sub(r"^(\w.* )(/(?:etc|run|var)/)", rf"\1{folder}\2", text, flags=re.MULTILINE))
+    for place in ("run", "var/lib", "var/log"):
+        (folder / place / "mosquitto").mkdir(parents=True)
+        if root:
+            shutil.chown(folder / place / "mosquitto", "mosquitto")
+    (etc / "certs").mkdir()
+    shutil.copy(authority.ca, etc / "certs" / "ca.pem")
+    for source, name in zip(authority.issue("broker"), ("broker.pem", "broker.key"), strict=True):
+        shutil.copy(source, etc / "certs" / name)
+    yield folder, port, etc / "certs" / "broker.key"
+    shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def mosquitto(folder):
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [MOSQUITTO, "-c", str(folder / "etc" / "mosquitto" / "mosquitto.conf")], stdout=log, stderr=log
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(20)
+
+
+needs_its_user = pytest.mark.skipif(
+    os.geteuid() == 0 and not is_user("mosquitto"), reason="there is no user that mosquitto could become"
+)
+
+
+@needs_its_user
+def test_it_starts_where_the_guide_puts_it(debian, authority):
+    folder, port, key = debian
+    if os.geteuid() == 0:
+        shutil.chown(key, "mosquitto")
+    with mosquitto(folder) as process:
+        until(lambda: listens(port, process, folder / "log"), what="mosquitto")
+        client = Client(port, authority, "gw-a")
+        assert client.publish(topics.up("north", "gw-a", "event")) in (0, 0x10)  # 0x10: nobody hears it
+        assert client.publish(topics.up("north", "gw-b", "event")) == NOT_AUTHORISED
+        client.close()
+
+
+@needs_its_user
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_a_key_of_root_is_why_it_would_not_start(debian):
+    folder, _, key = debian
+    assert key.stat().st_uid == 0
+    with mosquitto(folder) as process:
+        assert process.wait(20) != 0
+    said = (folder / "log").read_text() + (folder / "var" / "log" / "mosquitto" / "mosquitto.log").read_text()
+    assert "Unable to load server key file" in said
+    assert "chown mosquitto /etc/mosquitto/certs/broker.key" in (SHIPPED / "mosquitto.conf").read_text()
 
 
 def listens(port, process, log):
