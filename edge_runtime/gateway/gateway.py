@@ -12,7 +12,7 @@ import gc
 import logging
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from edge_runtime.clock import Clock, SystemClock
@@ -39,8 +39,10 @@ from edge_runtime.gateway.synchronised import Synchronised
 from edge_runtime.gateway.systemd import Notifier
 from edge_runtime.gateway.twins import Twins
 from edge_runtime.gateway.watch import Watch, WatchSettings
+from edge_runtime.gateway.writable import unwritable
 from edge_runtime.journal.journal import Journal
 from edge_runtime.journal.work import Work
+from edge_runtime.manifest import Contract
 from edge_runtime.providers import load_best
 from edge_runtime.settings import read_settings
 from edge_runtime.sources.source import Source
@@ -235,12 +237,22 @@ class Gateway:
         loaded = {
             name: load_best(folder, settings.threads, settings.provider) for name, folder in self.config.bundles.items()
         }
-        machines = read_machines(settings.machines, {name: bundle.contract for name, (bundle, _) in loaded.items()})
+        contracts = {name: bundle.contract for name, (bundle, _) in loaded.items()}
+        machines = read_machines(settings.machines, contracts)
+        self._warn_of_commands(contracts, machines)
         ahead = int(settings.max_ahead * SECOND)
         return {
             name: Twins(bundle, machines[name], self.clock, ahead, passed_over)
             for name, (bundle, passed_over) in loaded.items()
         }
+
+    def _warn_of_commands(self, contracts: Mapping[str, Contract], machines: Mapping[str, Machines]) -> None:
+        """What is allowed and cannot be written is found before somebody needs it; the twins run all the same."""
+        commands, table = self.config.commands, self.config.gateway.machines
+        if commands.enabled:
+            class_of = {asset: name for name, listed in machines.items() for asset in listed.assets}
+            for problem in unwritable(commands.allow, self.config.sources, contracts, class_of, table):
+                log.warning("[commands] allow cannot work: %s", problem)
 
     def _make_twins(self, name: str) -> tuple[Twins, Streams]:
         """Of the bundle that lies in the folder of class `name` now, for the machines that run."""

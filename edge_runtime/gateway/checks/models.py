@@ -15,6 +15,7 @@ from edge_runtime.gateway.estimate import Estimate, estimate
 from edge_runtime.gateway.machines import Machines, read_machines
 from edge_runtime.gateway.mapping import Feed, channels_of, feeds, gaps, strangers
 from edge_runtime.gateway.page import size
+from edge_runtime.gateway.writable import unwritable
 from edge_runtime.manifest import Contract
 from edge_runtime.providers import load_best
 
@@ -61,10 +62,9 @@ def _mapping(config: GatewayConfig, bundles: dict[str, Bundle], machines: dict[s
     told = feeds(config.sources)
     for problem in strangers(contracts, machines, told):
         yield Line("mapping", "reads what is not there", "FAIL", problem)
-    known = {asset for listed in machines.values() for asset in listed.assets}
-    for allowed in config.commands.allow:
-        if allowed.asset not in known:
-            yield Line("commands", "allow", "FAIL", f"machine '{allowed.asset}' is not in {config.gateway.machines}")
+    class_of = {asset: name for name, listed in machines.items() for asset in listed.assets}
+    for problem in unwritable(config.commands.allow, config.sources, contracts, class_of, config.gateway.machines):
+        yield Line("commands", "allow", "FAIL", problem)
     missing = gaps(contracts, machines, told)
     for gap in missing:
         of = ", ".join(gap.assets[:NAMED])

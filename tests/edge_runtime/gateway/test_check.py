@@ -243,6 +243,33 @@ def test_commands_need_a_key_that_is_one(find, tmp_path):
     assert "machine 'p-9' is not in" in failures(find(GATEWAY + MQTT + commands + allow))["commands", "allow"]
 
 
+@pytest.mark.parametrize(
+    ("allowed", "source", "told"),
+    [
+        ('channel = "spead"', MQTT, "channel 'spead' of p-1, a tiny, does not exist: did you mean 'speed'?"),
+        ('channel = "speed"', MQTT, "source 'plant' does not say how it is written: give it command = { topic"),
+        ('channel = "flow"', MODBUS, "source 'drives' has no value of that machine and channel with writable = true"),
+        ('channel = "flow"', MQTT + MODBUS, "name the source that writes it, source = …; there are plant, drives"),
+        ('channel = "flow", source = "drives"', MQTT + MODBUS, "with writable = true"),
+    ],
+)
+def test_what_is_allowed_and_cannot_be_written_is_named(find, tmp_path, allowed, source, told):
+    (tmp_path / "centre.pem").write_text("A" * 43 + "=")
+    commands = '[commands]\nenabled = true\npublic_key = "centre.pem"\n'
+    allow = f'allow = [{{{{ asset = "p-1", {allowed}, low = 0, high = 1 }}}}]\n'
+    assert told in failures(find(GATEWAY + source + commands + allow))["commands", "allow"]
+
+
+def test_what_can_be_written_is_well(find, tmp_path):
+    (tmp_path / "centre.pem").write_text("A" * 43 + "=")
+    allow = 'allow = [{{ asset = "p-1", channel = "speed", low = 0, high = 1 }}]\n'
+    commands = '[commands]\nenabled = true\npublic_key = "centre.pem"\n' + allow
+    command = 'command = {{ topic = "plant/{{asset}}/set/{{channel}}" }}'
+    assert failures(find(GATEWAY + MQTT + command + "\n" + commands)) == {}
+    writable = MODBUS.replace('channel = "flow", address = 0', 'channel = "speed", address = 0, writable = true')
+    assert ("commands", "allow") not in failures(find(GATEWAY + writable + commands))
+
+
 def test_assignments_need_a_key_that_is_one(find, tmp_path):
     shared = '[commands]\npublic_key = "centre.pem"\n[assignments]\nenabled = true\n'
     (tmp_path / "centre.pem").write_text("nonsense")

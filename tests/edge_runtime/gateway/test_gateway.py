@@ -148,6 +148,18 @@ def test_a_journal_that_cannot_go_on_ends_the_gateway(config, plant, monkeypatch
     gateway.stop()
 
 
+def test_commands_that_cannot_work_are_told_at_the_start(config, caplog):
+    (config.parent / "centre.pem").write_text("A" * 43 + "=")
+    allow = 'allow = [{ asset = "p-1", channel = "speed", low = 0, high = 1 }]'
+    config.write_text(f'{config.read_text()}\n[commands]\nenabled = true\npublic_key = "centre.pem"\n{allow}\n')
+    gateway = Gateway(read_config(config))
+    gateway.start()
+    gateway.stop()
+    told = [record.getMessage() for record in caplog.records if "[commands] allow cannot work" in record.getMessage()]
+    assert len(told) == 1
+    assert "source 'plant' does not say how it is written" in told[0]
+
+
 # As a process.
 
 
