@@ -143,7 +143,7 @@ class Gateway:
         )
         self.assignments = AssignmentDesk(self.config.assignment_key, settings.id, self.engine, self.clock)
         self.resumed = resume(self.engine, recovered, progress)
-        self._say_how_it_resumed(recovered.moved_aside)
+        self._say_how_it_resumed(recovered.moved_aside, recovered.other_version)
         self.journal.start(self.link.committed)
         self.engine.step()  # the checkpoint that says which machine is which row, before anything comes in
         self._open_doors()
@@ -306,13 +306,14 @@ class Gateway:
         if request.what == "state":
             self.engine.call(lambda work: self.engine.send_states(work, request.assets))
 
-    def _say_how_it_resumed(self, moved_aside: Path | None) -> None:
+    def _say_how_it_resumed(self, moved_aside: Path | None, other_version: bool) -> None:
         resumed = self.resumed
         told = [f"{resumed.observations} observations replayed"]
         if resumed.anew:
             told = ["there was no checkpoint: all twins start anew"]
         if moved_aside is not None:
-            told.append(f"the journal was damaged and lies in {moved_aside.name}; raise the terms in machines.csv")
+            why = "written by another version of this software" if other_version else "damaged"
+            told.append(f"the journal was {why} and lies in {moved_aside.name}; raise the terms in machines.csv")
         told += [f"class {name} goes on with another bundle: {taken}" for name, taken in resumed.taken_over.items()]
         detail = "; ".join(told)
         log.info("the gateway has started: %s", detail)

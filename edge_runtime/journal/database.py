@@ -18,16 +18,23 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from edge_runtime.contract.message import Lane
 from edge_runtime.errors import JournalError
 
-FORMAT = 1
+FORMAT = 1  # goes up with every change of the tables
 APPLICATION = 0x4F56484A  # "OVHJ"
 PAGE = 1024
 LOG_KEPT = 8 << 20  # a log that grew larger is cut to this when it begins anew
 _OF_THE_MOMENT = ("disk I/O", "is full", "locked", "unable to open", "readonly", "interrupted", "memory")
+
+
+class OtherVersionError(sqlite3.DatabaseError):
+    """The file is whole, but its tables are those of another version of this software."""
+
+
 ERRORS = (sqlite3.Error, UnicodeDecodeError)  # the latter where a message quotes what is damaged
 SIDE_FILES = ("-wal", "-shm")
 
@@ -114,15 +121,46 @@ def _check_format(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute(f"PRAGMA application_id={APPLICATION}")
         connection.execute("COMMIT")
         sync_folder(path.parent)
-    elif version != FORMAT:
+    elif version == 0:
         raise sqlite3.DatabaseError(f"it has {tables} tables, but no format")
+    else:
+        _check_tables(connection, version)
+
+
+def _check_tables(connection: sqlite3.Connection, version: int) -> None:
+    """Before anything is read: what misses a column is old, and not damaged."""
+    with closing(sqlite3.connect(":memory:")) as model:
+        for statement in _SCHEMA:
+            model.execute(statement)
+        ours = _columns(model)
+    theirs = _columns(connection)
+    missing = [
+        f"{table}.{name}" for table, names in ours.items() for name in names if name not in theirs.get(table, [])
+    ]
+    if missing or version != FORMAT:
+        lacks = f", without {', '.join(missing[:3])}" if missing else ""
+        raise OtherVersionError(f"it is of format {version}{lacks}; this version writes format {FORMAT}")
+
+
+def _columns(connection: sqlite3.Connection) -> dict[str, list[str]]:
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()]
+    return {
+        table: [name for _, name, *_ in connection.execute("SELECT * FROM pragma_table_info(?)", (table,)).fetchall()]
+        for table in tables
+    }
 
 
 def is_damage(error: Exception) -> bool:
     """Whether the file itself is broken; other errors are of the disk, of the moment, or of the caller."""
     if isinstance(error, sqlite3.OperationalError):  # "no such table", "Could not decode to UTF-8", …
         return not any(words in str(error) for words in _OF_THE_MOMENT)
-    return type(error) in (sqlite3.DatabaseError, sqlite3.IntegrityError, sqlite3.DataError, UnicodeDecodeError)
+    return type(error) in (
+        OtherVersionError,
+        sqlite3.DatabaseError,
+        sqlite3.IntegrityError,
+        sqlite3.DataError,
+        UnicodeDecodeError,
+    )
 
 
 def sync_folder(folder: Path) -> None:

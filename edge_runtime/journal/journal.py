@@ -73,7 +73,7 @@ class Journal:
             self._lock.release()
             raise
         self._ledger, self._spool, self._position = opened.ledger, opened.spool, opened.position
-        self._damaged = int(opened.moved_aside is not None)
+        self._damaged = int(opened.moved_aside is not None and not opened.other_version)
         self._writer = Writer(opened.connection, opened.ledger, opened.spool, self._settings, self._clock)
         self._committer = Committer(self._path, self._writer, self._waiting, opened.ledger, self._clock)
         self._readers = Readers(self._path, self._committer.stop)
@@ -85,6 +85,7 @@ class Journal:
             opened.position + 1,
             opened.ledger["epoch"],
             opened.moved_aside,
+            opened.other_version,
         )
 
     def start(self, on_commit: Callable[[list[Spooled]], None]) -> None:

@@ -1,8 +1,8 @@
 """Opens the database after whatever ended the last run.
 
 A damaged file is moved aside, never deleted by us but for all except the last two, and what can be read of it goes into
-a new one. That has a new epoch: its seqs begin anew. Everything a restart needs is read and checked here, so that it
-cannot fail later on.
+a new one. That has a new epoch: its seqs begin anew. So it is with a file whose tables are those of an older version.
+Everything a restart needs is read and checked here, so that it cannot fail later on.
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ from edge_runtime.clock import Clock
 from edge_runtime.contract.message import Lane
 from edge_runtime.errors import JournalError
 from edge_runtime.journal import checkpoint, spool, store
-from edge_runtime.journal.database import ERRORS, SIDE_FILES, connect_writer, is_damage, sync_folder
+from edge_runtime.journal.database import (
+    ERRORS,
+    SIDE_FILES,
+    OtherVersionError,
+    connect_writer,
+    is_damage,
+    sync_folder,
+)
 from edge_runtime.journal.files import Files
 from edge_runtime.journal.ledger import Ledger
 from edge_runtime.journal.salvage import salvage
@@ -34,7 +41,9 @@ _KEPT = 2  # damaged databases
 
 @dataclass(frozen=True)
 class Opened:
-    """`position` of the newest entry. `moved_aside`: where a damaged database lies; `salvaged`: rows saved from it."""
+    """`position` of the newest entry. `moved_aside`: where a database lies that is damaged, or with `other_version` was
+    written by another version; `salvaged`: rows saved from it.
+    """
 
     connection: sqlite3.Connection
     ledger: Ledger
@@ -43,6 +52,7 @@ class Opened:
     position: int
     moved_aside: Path | None = None
     salvaged: int = 0
+    other_version: bool = False
 
 
 def open_database(path: Path, settings: SpoolSettings, clock: Clock) -> Opened:
@@ -57,7 +67,7 @@ def open_database(path: Path, settings: SpoolSettings, clock: Clock) -> Opened:
         return _open(path, _beside(path, ".epoch"), settings, clock)
     except (*ERRORS, OSError) as error:
         if is_damage(error):
-            return _replace(path, settings, clock, str(error))
+            return _replace(path, settings, clock, error)
         raise JournalError(f"{path} cannot be opened: {error}: check the disk and the folder") from error
 
 
@@ -113,9 +123,11 @@ def _begin_epoch(connection: sqlite3.Connection, ledger: Ledger, epochs: Path, c
     ledger.survive(ledger.settle())
 
 
-def _replace(path: Path, settings: SpoolSettings, clock: Clock, reason: str) -> Opened:
-    """Fill a new database from the damaged one, and put it in its place when it is complete."""
-    logger.error("the journal %s is damaged: %s", path, reason)
+def _replace(path: Path, settings: SpoolSettings, clock: Clock, reason: Exception) -> Opened:
+    """Fill a new database from the one that cannot be used, and put it in its place when it is complete."""
+    old = isinstance(reason, OtherVersionError)
+    found = "was written by another version of this software" if old else "is damaged"
+    logger.error("the journal %s %s: %s", path, found, reason)
     fresh = _beside(path, ".new")
     for end in ("", *SIDE_FILES):
         _beside(fresh, end).unlink(missing_ok=True)
@@ -123,16 +135,17 @@ def _replace(path: Path, settings: SpoolSettings, clock: Clock, reason: str) -> 
     saved = salvage(path, opened.connection, opened.ledger, opened.spool, clock.utc())
     opened.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     opened.connection.close()
-    aside = _move_aside(path, clock.utc() // SECOND)
+    aside = _move_aside(path, clock.utc() // SECOND, "other-version" if old else "damaged")
     fresh.rename(path)
     sync_folder(path.parent)
     _beside(path, ".is-damaged").unlink(missing_ok=True)
-    logger.error("the damaged journal lies in %s; %d entries and messages of it were saved", aside, saved)
-    return replace(_open(path, _beside(path, ".epoch"), settings, clock), moved_aside=aside, salvaged=saved)
+    logger.error("the journal that %s lies in %s; %d entries and messages of it were saved", found, aside, saved)
+    opened = _open(path, _beside(path, ".epoch"), settings, clock)
+    return replace(opened, moved_aside=aside, salvaged=saved, other_version=old)
 
 
-def _move_aside(path: Path, stamp: int) -> Path:
-    damaged = f"{path.name}.damaged-"
+def _move_aside(path: Path, stamp: int, why: str) -> Path:
+    damaged = f"{path.name}.{why}-"
     found = {old.name.removesuffix("-wal").removesuffix("-shm") for old in path.parent.glob(damaged + "*")}
     number = max((int(n.removeprefix(damaged).split("-")[0]) for n in found), default=0)
     for name in sorted(found)[: 1 - _KEPT or None]:

@@ -68,7 +68,7 @@ def _until_damaged(entries: Iterator[Entry]) -> Iterator[Entry]:
     try:
         yield from entries
     except ERRORS as error:
-        logger.warning("the entries of the damaged journal end early: %s", error)
+        logger.warning("not all entries of the old journal can be read: %s", error)
 
 
 def _last(old: sqlite3.Connection, lane: Lane) -> int:

@@ -62,7 +62,8 @@ class Recovered:
     """Where the gateway left off: go on from `checkpoint` (None: from nothing) by replaying `entries`, all after it.
 
     `cursor`: observations up to it are in committed blocks. `next_position` is for the next entry. `epoch` is the
-    spool's, in UTC seconds. `moved_aside`: a damaged database that was put away, for people to look at.
+    spool's, in UTC seconds. `moved_aside`: a database that was put away, damaged or with `other_version` of
+    another version's making, for people to look at.
     """
 
     checkpoint: Checkpoint | None
@@ -71,3 +72,4 @@ class Recovered:
     next_position: int
     epoch: int
     moved_aside: Path | None = None
+    other_version: bool = False

@@ -2,6 +2,8 @@
 
 import os
 import random
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -152,6 +154,34 @@ def test_damage_found_while_running_is_noted_for_the_next_start(path):
     again = make(path)
     assert again.open().moved_aside is not None
     again.close()
+
+
+def test_a_journal_of_another_version_is_not_called_damaged(path, caplog):
+    epoch = filled(path)
+    with closing(sqlite3.connect(path)) as old:
+        old.execute("ALTER TABLE entries RENAME COLUMN crc TO sum")
+    journal = make(path)
+    recovered = journal.open()
+    assert recovered.other_version
+    assert recovered.epoch > epoch
+    assert ".other-version-" in recovered.moved_aside.name
+    assert journal.status().damaged == 0
+    told = " ".join(record.getMessage() for record in caplog.records)
+    assert "was written by another version of this software: it is of format 1, without entries.crc" in told
+    assert "damaged" not in told
+    journal.close()
+    again = make(path)
+    recovered = again.open()
+    assert (recovered.moved_aside, recovered.other_version) == (None, False)
+    again.close()
+
+
+def test_a_journal_of_a_newer_version_is_left_alone(path):
+    filled(path)
+    with closing(sqlite3.connect(path)) as newer:
+        newer.execute("PRAGMA user_version = 2")
+    with pytest.raises(JournalError, match="format 2, this software writes 1: install the newer one"):
+        make(path).open()
 
 
 def test_no_more_than_two_damaged_files_are_kept(path):
