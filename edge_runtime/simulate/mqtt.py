@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import logging
 import math
 import sys
 import time
@@ -17,6 +18,8 @@ from edge_runtime.clock import SystemClock
 from edge_runtime.contract.names import is_identifier
 from edge_runtime.contract.text import dump
 from edge_runtime.errors import DataError, SourceError
+from edge_runtime.gateway.logs import RepeatFilter
+from edge_runtime.mqtt import connection
 from edge_runtime.mqtt.broker import BrokerSettings
 from edge_runtime.simulate.player import quoted
 from edge_runtime.simulate.publisher import Message, Publisher, encode
@@ -24,6 +27,7 @@ from edge_runtime.sources.replay.playback import schedule
 from edge_runtime.sources.replay.recording import Block, Recording, Row, Side
 from edge_runtime.tls import Tls
 
+_log_of_connection = logging.getLogger(connection.__name__)
 NANOS = 1_000_000_000
 _GROUP = 256  # messages sent together
 _ROOM = 2048  # bytes of a packet for topic and properties
@@ -73,11 +77,15 @@ def run(options: argparse.Namespace) -> None:
         raise SourceError(str(error)) from error
     recording = Recording(options.file, options.unit, [_side(text) for text in options.waveform])
     print(toml(options), flush=True)
+    repeats = RepeatFilter(1, SystemClock())  # each attempt to connect would say the same
+    _log_of_connection.addFilter(repeats)
     try:
         done = play(recording, settings, options)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return
+    finally:
+        _log_of_connection.removeFilter(repeats)
     print(
         f"finished: {done.acked:,} of {done.messages:,} messages acknowledged, {done.again:,} sent again, "
         f"in {done.seconds:.1f} s",

@@ -1,6 +1,7 @@
 """The MQTT simulator: what it plays, a gateway's MQTT source reads, whatever the broker does meanwhile."""
 
 import argparse
+import logging
 import sys
 import threading
 import time
@@ -165,6 +166,26 @@ def test_the_publisher_goes_on_after_a_break(iotcore):  # noqa: F811
     assert publisher.acked == 50
     assert publisher.again >= 10
     publisher.stop()
+
+
+def test_while_there_is_no_broker_it_says_so_once(tmp_path, iotcore, caplog):  # noqa: F811
+    file = tmp_path / "table.csv"
+    file.write_text(TABLE)
+    iotcore.kill()
+    log = logging.getLogger("edge_runtime.mqtt.connection")
+    attempts = []
+    log.addFilter(count := lambda record: attempts.append(record) or True)
+    player = threading.Thread(target=run, args=(options_of(file, "--url", iotcore.url, "--speed", 1000),))
+    player.start()
+    try:
+        until(lambda: len(attempts) >= 2, what="a second attempt to connect")
+        iotcore.start()
+        player.join(60)
+        assert not player.is_alive()
+    finally:
+        log.removeFilter(count)
+    assert len([record for record in caplog.records if "not connected: nothing listens" in record.getMessage()]) == 1
+    assert log.filters == []
 
 
 def test_without_a_broker_it_says_why(tmp_path, iotcore):  # noqa: F811
