@@ -6,7 +6,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_runtime.errors import ConfigError
+from edge_runtime.errors import ConfigError, EdgeError
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,15 @@ def check_private(path: Path) -> None:
 
 
 def common_name(path: Path) -> str | None:
-    """That of the certificate in the PEM file `path`, None if it has none; `ConfigError` if it cannot be read."""
+    """That of the certificate in the PEM file `path`, None if it has none; `ConfigError` if it cannot be read.
+
+    `EdgeError` without cryptography.
+    """
     try:
         from cryptography import x509
         from cryptography.x509.oid import NameOID
     except ImportError as error:
-        raise ConfigError(
-            "certificates cannot be read without cryptography: pip install 'overhaul[gateway]'"
-        ) from error
+        raise EdgeError("certificates cannot be read without cryptography: pip install 'overhaul[gateway]'") from error
     try:
         names = x509.load_pem_x509_certificate(path.read_bytes()).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     except OSError as error:

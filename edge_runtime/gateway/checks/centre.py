@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from edge_runtime.clock import Clock
 from edge_runtime.contract import topics
-from edge_runtime.errors import ConfigError
+from edge_runtime.errors import ConfigError, EdgeError
 from edge_runtime.mqtt.connection import Connection
 from edge_runtime.sources.source import Finding
 from edge_runtime.tls import common_name
@@ -25,6 +25,9 @@ def check_identity(settings: LinkSettings, gateway: str) -> Iterator[Finding]:
         name = common_name(certificate)
     except ConfigError as error:
         yield Finding("certificate", False, str(error))
+        return
+    except EdgeError as error:
+        yield Finding("certificate", True, f"not checked whether it is of '{gateway}': {error}", warn=True)
         return
     if name == gateway:
         yield Finding("certificate", True, f"{certificate} is of '{name}'")

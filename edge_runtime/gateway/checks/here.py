@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 from collections.abc import Iterator
@@ -116,6 +117,10 @@ def check_http(http: HttpSettings) -> Iterator[Line]:
     if not http.enabled:
         yield Line("http", "enabled = false", "warn", "no metrics, no health, no status")
         return
+    if importlib.util.find_spec("prometheus_client") is None:
+        yield Line(
+            "http", "/metrics", "warn", "there are none without prometheus-client: pip install 'overhaul[gateway]'"
+        )
     try:
         if http.token_file is not None:
             read_token(http.token_file)

@@ -1,6 +1,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -284,6 +286,28 @@ def test_what_is_insecure_is_told(find):
     lines = find((GATEWAY + MQTT).replace('url = "{plant}"', 'url = "{plant}"\ninsecure = true'))
     assert lines["computer", "plant: insecure = true"].result == "warn"
     assert ("computer", "link: insecure = true") not in lines
+
+
+def test_extras_that_are_missing_are_named(find, tmp_path):
+    """In a process of its own, in which they cannot be imported."""
+    pem, key = Authority(tmp_path / "ca").issue("gw-7")
+    tls = f'url = "mqtts://localhost:1"\ntls = {{{{ certificate = "{pem}", key = "{key}" }}}}'
+    find(GATEWAY.replace('url = "{link}"', tls))
+    code = (
+        "import importlib.util, sys\n"
+        "missing = ('prometheus_client', 'cryptography')\n"
+        "sys.modules |= dict.fromkeys(missing)\n"
+        "find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *rest: None if name in missing else find(name, *rest)\n"
+        "from edge_runtime.cli import main\n"
+        "main(['check', sys.argv[1], '--json'])"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "gateway.toml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    lines = {(line["part"], line["what"]): line for line in json.loads(done.stdout)}
+    for where in (("http", "/metrics"), ("link", "certificate")):
+        assert lines[where]["result"] == "warn"
+        assert "pip install 'overhaul[gateway]'" in lines[where]["detail"]
 
 
 def test_two_runtimes_are_refused(find, monkeypatch):
