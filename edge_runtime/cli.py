@@ -40,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="overhaul-edge", description="Run bundles: proven models of machines.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="which one this is")
     commands = parser.add_subparsers(required=True, metavar="command")
 
     inspect = commands.add_parser("inspect", help="check a bundle and say what it is")
@@ -86,6 +87,20 @@ def _add_gateway(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     simulate.add_argument("protocol", choices=("mqtt", "opcua", "modbus"))
     simulate.add_argument("rest", nargs=argparse.REMAINDER, help="arguments of that simulator; --help shows them")
     simulate.set_defaults(run=_simulate)
+
+
+class _Version(argparse.Action):
+    """Asked for only when it is wanted: reading the metadata of packages takes a moment."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            told = version("overhaul")
+        except PackageNotFoundError:  # run from a folder
+            told = "unknown"
+        print(f"overhaul-edge {told}, Python {'.'.join(map(str, sys.version_info[:3]))}")
+        parser.exit()
 
 
 def _positive(text: str) -> int:

@@ -386,6 +386,7 @@ def run(config: GatewayConfig) -> None:
                     notifier.alive()
                 came = signals.wait(patience)
                 if came & ENDS:
+                    log.info("stopping: %s", ", ".join(sorted(one.name for one in came & ENDS)))
                     break
                 if came:
                     log.info("looking for other bundles")
@@ -393,6 +394,8 @@ def run(config: GatewayConfig) -> None:
         finally:
             notifier.stopping()
             gateway.stop()
+            if gateway.failure is None:
+                log.info("stopped: what was accepted is on the disk")
     if gateway.failure is not None:
         raise gateway.failure
 

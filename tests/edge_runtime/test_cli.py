@@ -1,3 +1,4 @@
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -94,6 +95,13 @@ def test_a_reader_who_has_seen_enough_is_no_error(folder):
     command = f"{sys.executable} -m edge_runtime.cli inspect {folder} | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.startswith(f"overhaul-edge {importlib.metadata.version('overhaul')}, Python 3.")
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,9 @@ def test_a_service_from_its_start_to_its_end(service, systemd, path, broker, tmp
         told = systemd.recv(1000)
     lines = (tmp_path / "log").read_text().splitlines()
     assert all(json.loads(line)["level"] in ("info", "warning") for line in lines)
+    told = [json.loads(line)["message"] for line in lines]
+    assert "stopping: SIGTERM" in told
+    assert told[-1] == "stopped: what was accepted is on the disk"
 
 
 def test_a_configuration_that_cannot_run_ends_with_its_reason(path):
