@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -38,9 +39,20 @@ async def _serve(options: argparse.Namespace) -> None:
     await simulator.start()
     try:
         print(simulator.toml(), flush=True)
+        print(about_time(recording, options), file=sys.stderr, flush=True)
         await play_and_stay(recording, options, simulator.show)
     finally:
         await simulator.stop()
+
+
+def about_time(recording: Recording, options: argparse.Namespace) -> str:
+    """What somebody has to know who waits for an observation."""
+    step = recording.step / 1e9
+    takes = f"over {step:g} s, as this file has them, takes {step:g} s" if options.unit == "s" else "takes its interval"
+    return (
+        "Modbus carries no times: a reading is of the moment at which it is polled, whatever --speed, so an "
+        f"observation {takes} of real time; for another speed: simulate mqtt or opcua, or a source of type replay"
+    )
 
 
 class ModbusSimulator:
