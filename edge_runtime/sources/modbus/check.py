@@ -44,5 +44,8 @@ def _found(what: str, register: Register, words: Sequence[int]) -> Finding:
     raw = "bit" if register.table in BITS else "registers " + " ".join(f"0x{word:04X}" for word in words)
     if register.is_invalid(words):
         return Finding(what, True, f"no value now: {raw} is in `invalid`")
+    if register.is_nothing(words):
+        told = f"no value (NaN, {raw}): the device has none now; if it never has, is this the right place?"
+        return Finding(what, True, told, warn=True)
     value = register.value(words)
     return Finding(what, math.isfinite(value), f"{value:.7g} ({raw}){register.order_hint(words)}")

@@ -41,6 +41,13 @@ class Register:
         bits, size = self._bits(words), 1 << 16 * self.count
         return any(bits == invalid % size for invalid in self.invalid)
 
+    def is_nothing(self, words: Sequence[int]) -> bool:
+        """Whether they are a NaN as devices write it that have no value: not one of a number in another order."""
+        if not self.kind.startswith("float"):
+            return False
+        bits, ones = self._bits(words), (1 << 16 * self.count) - 1
+        return bits == ones or bits & ones >> 1 == (0x7FC00000 if self.kind == "float32" else 0x7FF8 << 48)
+
     def value(self, words: Sequence[int]) -> float:
         """In the unit of the channel; may be NaN or infinite."""
         return self._number(self._bits(words)) * self.scale + self.offset

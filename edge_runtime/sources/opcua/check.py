@@ -12,6 +12,8 @@ from edge_runtime.sources.opcua.subscription import read_nodes
 from edge_runtime.sources.opcua.values import Mapped, status_name, to_nanos, to_samples
 from edge_runtime.sources.source import Finding
 
+_WAITS = "BadWaitingForInitialData"
+_LONG = 86_400  # seconds
 _CURRENT_WRITE = 2  # bit of an access level
 
 
@@ -23,14 +25,17 @@ async def check(client: Any, settings: OpcuaSettings, now: int) -> list[Finding]
     for item, data in zip(mapped, found, strict=True):
         what = f"{settings.name}: {item.asset} {item.channel} ({item.node})"
         try:
-            findings.append(Finding(what, *await _judge(client, item, data, now)))
+            ok, told = await _judge(client, item, data, now)
+            findings.append(Finding(what, ok, told, warn=ok and (_waits(data) or _age(data, now)[1])))
         except Exception as error:  # what a server may answer has no end
             findings.append(Finding(what, False, f"{type(error).__name__}: {error}"))
     return findings
 
 
 async def _judge(client: Any, item: Mapped, data: Any, now: int) -> tuple[bool, str]:
-    code = int(data.StatusCode.value) if data.StatusCode is not None else 0
+    code = _code(data)
+    if _waits(data):
+        return True, f"{_WAITS}: the server has got no value yet"
     if code >> 30 >= 2:
         return False, status_name(code) + _HINTS.get(status_name(code), "")
     value = data.Value.Value if data.Value is not None else None
@@ -38,14 +43,14 @@ async def _judge(client: Any, item: Mapped, data: Any, now: int) -> tuple[bool, 
         samples = to_samples(value, item)
         if samples is None:
             return False, f"holds {_shape(value)}: expected an array of numbers, of {item.axes} axes, {item.layout}"
-        return True, f"{samples.shape[0]} axes × {samples.shape[1]} samples{_age(data, now)}"
+        return True, f"{samples.shape[0]} axes × {samples.shape[1]} samples{_age(data, now)[0]}"
     if not isinstance(value, int | float):
         return False, f"holds {_shape(value)}: expected a number; an array is for `waveforms`"
     told = f"{value:.7g}" + (" (uncertain)" if code >> 30 == 1 else "")
     in_range, about = await _about(client, item, float(value))
     if item.writable and not await _may_write(client, item):
         return False, f"{told}{about}: the server lets this user not write it; leave writable out, or give the right"
-    return in_range, f"{told}{about}{_age(data, now)}"
+    return in_range, f"{told}{about}{_age(data, now)[0]}"
 
 
 async def _about(client: Any, item: OpcuaValue, value: float) -> tuple[bool, str]:
@@ -71,14 +76,30 @@ async def _may_write(client: Any, item: OpcuaValue) -> bool:
     return bool(int(level.Value.Value) & _CURRENT_WRITE)
 
 
-def _age(data: Any, now: int) -> str:
+def _age(data: Any, now: int) -> tuple[str, bool]:
+    """How old a value is, in words, and whether somebody should look: what does not change is sent but once."""
     source = to_nanos(data.SourceTimestamp)
     if source is None:
-        return "; without a time of its source"
+        return "; without a time of its source", False
     age = (now - source) / 1e9
     if age < -1:
-        return f"; its time is {-age:.0f} s ahead of this computer's clock"
-    return f"; unchanged for {age:.0f} s" if age > 60 else ""
+        return f"; its time is {_seconds(-age)} ahead of this computer's clock", True
+    if age > _LONG:
+        return f"; unchanged for {_seconds(age)}: does the machine run, and is the time of its source right?", True
+    return (f"; unchanged for {_seconds(age)}" if age > 60 else ""), False
+
+
+def _seconds(count: float) -> str:
+    return f"{count / 86_400:.0f} days" if count > 2 * 86_400 else f"{count:.0f} s"
+
+
+def _code(data: Any) -> int:
+    return int(data.StatusCode.value) if data.StatusCode is not None else 0
+
+
+def _waits(data: Any) -> bool:
+    """Whether the server knows the node, and nothing has told it a value since it started."""
+    return status_name(_code(data)) == _WAITS
 
 
 def _shape(value: Any) -> str:
@@ -101,6 +122,5 @@ _HINTS = {
     "BadNodeIdUnknown": ": the server has no such node; look it up in a browser like UaExpert",
     "BadUserAccessDenied": ": this user may not read it",
     "BadNotReadable": ": this node cannot be read",
-    "BadWaitingForInitialData": ": the server has not got a value yet",
     "BadAttributeIdInvalid": ": this node is no variable and holds no value",
 }

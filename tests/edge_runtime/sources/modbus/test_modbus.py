@@ -343,6 +343,23 @@ def test_check_tries_each_value_and_says_what_it_saw(shared):
     assert [f.ok for f in source_of(free_port(), *values).check()] == [False]
 
 
+def test_check_warns_of_a_nan_that_means_no_value_and_only_of_that(shared):
+    shared.set(16, 170, [0x7FC0, 0, 0xFFFF, 0xFFFF, 0xFFC0, 0, 0x0000, 0x41AC, 0x0000, 0xC07F])
+    values = [value(f"v{at}", at, type_="float32") for at in range(170, 178, 2)]
+    values.append(value("swapped", 178, type_="float32", order="DCBA"))  # another device's order: the same NaN
+    values.append(value("double", 170, type_="float64"))
+    _, nan, ones, negative, tiny, swapped, double = source_of(shared.port, *values).check()
+    for finding in (nan, ones, negative, swapped):
+        assert (finding.ok, finding.warn) == (True, True)
+        assert finding.detail.startswith("no value (NaN, registers 0x")
+        assert "order" not in finding.detail
+    assert not tiny.warn
+    assert "is this the right order" in tiny.detail
+    assert not double.warn
+    shared.set(16, 170, [0x41AC, 0x7F81])  # a NaN in the order asked for, a number in another
+    assert not source_of(shared.port, value("x", 170, type_="float32", order="CDAB")).check()[1].ok
+
+
 def test_it_leaves_by_the_interface_that_is_named(shared):
     source = source_of(shared.port, value("a", 0), interface="lo")
     with running(source) as inbox:

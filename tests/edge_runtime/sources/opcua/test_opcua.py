@@ -374,6 +374,27 @@ def test_check_tells_value_unit_range_and_rights_of_each_node(server, tmp_path):
     assert any(f"chmod 600 {secret}" in finding.detail for finding in told)
 
 
+def test_check_warns_of_values_that_have_not_come_or_are_old(server):
+    now = time.time()
+    for name, changes in {
+        "w_none": {"status": ua.StatusCodes.BadWaitingForInitialData},
+        "w_old": {"time": now - 96.4 * 86_400},
+        "w_ahead": {"time": now + 1000},
+        "w_quiet": {"time": now - 600},
+        "w_bad": {"status": ua.StatusCodes.BadSensorFailure},
+    }.items():
+        server.add(name, 1.0)
+        server.set(name, 1.0, **({"time": now} | changes))
+    names = ("w_none", "w_old", "w_ahead", "w_quiet", "w_bad")
+    _, none, old, ahead, quiet, bad = source_of(server.url, *map(value, names)).check()
+    assert [f.ok for f in (none, old, ahead, quiet, bad)] == [True, True, True, True, False]
+    assert [f.warn for f in (none, old, ahead, quiet, bad)] == [True, True, True, False, False]
+    assert none.detail == "BadWaitingForInitialData: the server has got no value yet"
+    assert "unchanged for 96 days: does the machine run" in old.detail
+    assert "ahead of this computer's clock" in ahead.detail
+    assert re.search(r"unchanged for \d+ s$", quiet.detail)
+
+
 def test_sessions_that_the_server_drops_are_made_anew_and_nothing_is_left_of_them(server):
     server.add("s1", 0.0)
     source = source_of(server.url, value("s1"), timeout=0.3)
