@@ -22,6 +22,7 @@ from edge_runtime.errors import DataError
 from edge_runtime.timestamps import format_times, from_numbers, parse_times
 
 BLOCK = 4096  # rows
+SEPARATORS = ",;\t"  # of the columns of a CSV table
 OPTIONAL = ("event", "age", "life")
 _NOTHING = {"", "nan", "na", "n/a", "null", "none", "-"}  # spellings of "not received"
 
@@ -125,13 +126,31 @@ def _check_columns(path: Path, names: list[str], contract: Layout, findings: Fin
     findings.extra = [name for name in names if name not in {*needed, *OPTIONAL}]
     missing = [name for name in needed if name not in names]
     if missing:
-        extra = {name.lower(): name for name in findings.extra}
-        close = [(name, difflib.get_close_matches(name, extra, 1, 0.5)) for name in missing]
-        told = ", ".join(f"'{name}'" + (f" (is '{extra[near[0]]}' meant?)" if near else "") for name, near in close)
-        raise DataError(
-            f"{path}: column {told} is missing; it has {', '.join(names[:40])}: rename the columns, "
-            "and leave cells of a channel that is not measured empty"
+        raise DataError(f"{path}: {_told_missing(missing, needed, names, findings.extra)}")
+
+
+def _told_missing(missing: Sequence[str], needed: Sequence[str], names: Sequence[str], extra: Sequence[str]) -> str:
+    """What is missing, the point first, and how to mend it."""
+    has = _few(list(names), 40)
+    if len(names) == 1:
+        return (
+            f"its header is one column, {names[0][:60]!r}: separate columns by comma, semicolon or tab, the same in "
+            "header and rows"
         )
+    lower = {name.lower(): name for name in extra}
+    close = [(name, difflib.get_close_matches(name.lower(), lower, 1, 0.5)) for name in missing]
+    close.sort(key=lambda pair: not pair[1])  # those first that somebody can mend at once
+    told = [f"'{name}'" + (f" (is '{lower[near[0]]}' meant?)" if near else "") for name, near in close]
+    some = f"column {told[0]} is missing" if len(told) == 1 else f"{len(told)} of {len(needed)} columns are missing"
+    named = f": {_few(told, 5)}" if len(told) > 1 else ""
+    joined = [name for name in names if any(separator in name for separator in SEPARATORS)]
+    if joined:
+        return f"{some}{named}; one column is called {joined[0][:60]!r}: is the separator another one there?"
+    return f"{some}{named}; it has {has}: rename the columns, and leave cells of a channel that is not measured empty"
+
+
+def _few(names: Sequence[str], most: int) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} others" if len(names) > most else "")
 
 
 def _rows(columns: Mapping[str, Any], contract: Layout, findings: Findings) -> Rows:
@@ -205,7 +224,7 @@ def _csv(path: Path, findings: Findings) -> Iterator[Any]:
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         first = file.readline()
         file.seek(0)
-        lines = csv.reader(file, delimiter=max(",;\t", key=first.count))
+        lines = csv.reader(file, delimiter=_separator(first))
         try:
             names = [name.strip() for name in next(lines, [])]
             if not names:
@@ -226,6 +245,19 @@ def _csv(path: Path, findings: Findings) -> Iterator[Any]:
                 yield dict(zip(names, zip(*block, strict=True), strict=True))
         except csv.Error as error:
             raise DataError(f"{path}, line {lines.line_num}: not CSV: {error}") from error
+
+
+def _separator(header: str) -> str:
+    """That by which the header has an asset and a time; else the one that is there most often."""
+
+    def fits(separator: str) -> tuple[bool, int]:
+        try:
+            names = {name.strip() for name in next(csv.reader([header], delimiter=separator), [])}
+        except csv.Error:
+            names = set()
+        return {"asset", "time"} <= names, header.count(separator)
+
+    return max(SEPARATORS, key=fits)
 
 
 def _parquet(path: Path) -> Iterator[Any]:

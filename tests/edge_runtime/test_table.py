@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -77,6 +79,15 @@ def test_extra_columns_are_noted(tmp_path, contract):
         ("asset,time,flow,speed\n", "has a header but no rows"),
         (f"asset,time,Flow_rate,speed\na,{T},1,2\n", r"column 'flow' \(is 'Flow_rate' meant\?\) is missing"),
         (f"time,flow,speed\n{T},1,2\n", "column 'asset' is missing; it has time, flow, speed"),
+        (
+            f"when,Flow,x\n{T},1,2\n",
+            r"4 of 4 columns are missing: 'flow' \(is 'Flow' meant\?\), 'asset', 'time', 'speed'; it",
+        ),
+        (f"asset|time|flow|speed\na|{T}|1|2\n", r"csv: its header is one column, 'asset\|time\|flow\|speed': separate"),
+        (
+            f"asset,time,flow;speed\na,{T},1;2\n",
+            "2 of 4 columns .*; one column is called 'flow;speed': is the separator",
+        ),
         (f"asset,time,flow,flow,speed\na,{T},1,2,3\n", "column 'flow' stands there twice"),
         (b"PAR1 and then nothing", "truncated or altered"),
         (f"asset,time,flow,speed\na,{T},{'9' * 200_000},1\n", "line 2: not CSV: field larger"),
@@ -85,6 +96,26 @@ def test_extra_columns_are_noted(tmp_path, contract):
 def test_what_cannot_be_a_table_is_refused_with_the_reason(tmp_path, contract, content, message):
     with pytest.raises(DataError, match=message):
         read(tmp_path, contract, content)
+
+
+def test_many_missing_columns_are_counted_and_a_few_named(tmp_path):
+    layout = SimpleNamespace(
+        channels=[SimpleNamespace(name=f"c{i}", range=(0, 1)) for i in range(30)],
+        time=SimpleNamespace(unit="s"),
+        life=SimpleNamespace(age="optional"),
+    )
+    with pytest.raises(DataError) as raised:
+        read(tmp_path, layout, f"asset,time,c7,x\na,{T},1,2\n")
+    told = str(raised.value)
+    assert "csv: 29 of 32 columns are missing: 'c0', 'c1', 'c2', 'c3', 'c4' and 24 others; it has asset, time, " in told
+    assert "and leave cells of a channel that is not measured empty" in told
+
+
+def test_a_separator_within_quotes_is_none(tmp_path, contract):
+    header = 'asset,time,flow,speed,"a;b;c;d;e;f"'
+    (rows,), findings = read(tmp_path, contract, f"{header}\na,{T},1,2,x;y\n")
+    assert (rows.asset, rows.readings.tolist()) == (["a"], [[1, 2]])
+    assert findings.extra == ["a;b;c;d;e;f"]
 
 
 def test_a_missing_file_is_named(tmp_path, contract):
