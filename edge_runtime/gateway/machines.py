@@ -21,7 +21,7 @@ from edge_runtime.contract.names import is_identifier
 from edge_runtime.decode import shown, suggest
 from edge_runtime.errors import ConfigError, DataError
 from edge_runtime.manifest import Contract
-from edge_runtime.settings import read_lines, read_settings
+from edge_runtime.settings import read_lines, settings_in, told
 
 OWN = ("asset", "class", "term")
 _MOST = 2**31 - 1
@@ -37,48 +37,59 @@ class Machines:
 
 
 def read_machines(path: Path, contracts: Mapping[str, Contract]) -> dict[str, Machines]:
-    """Class → its machines, for each class of `contracts`; `ConfigError` names file, line and way out."""
+    """Class → its machines, for each class of `contracts`; `ConfigError` tells all that is wrong, with lines."""
     for name, contract in contracts.items():
         if contract.asset_class != name:
             own = contract.asset_class
             raise ConfigError(f"bundles.{name} is of class '{own}': write {own} = … under [bundles]")
     try:
         lines = read_lines(path)
-        rows = _rows(path, lines, contracts)
-        machines = {}
-        for name, contract in contracts.items():
-            mine = [(asset, term) for asset, kind, term in rows if kind == name]
-            assets = tuple(asset for asset, _ in mine)
-            settings = read_settings(path, contract, assets, OWN)
-            machines[name] = Machines(assets, np.array([term for _, term in mine], np.int64), settings)
     except DataError as error:
         raise ConfigError(str(error)) from error
+    if not lines:
+        raise ConfigError(f"{path} names no machine: write a line 'asset,class' and one line a machine below it")
+    for name in ("asset", "class"):
+        if name not in lines[0]:
+            has = ", ".join(f"'{column}'" for column in lines[0] if column)
+            raise ConfigError(f"{path}, line 1: there is no column '{name}': expected 'asset,class', found {has}")
+    rows, problems = _rows(lines, contracts)
+    machines = {}
+    for name, contract in contracts.items():
+        mine = [(asset, term) for asset, kind, term in rows if kind == name]
+        assets = tuple(asset for asset, _ in mine)
+        settings, wrong = settings_in(lines, contract, assets, OWN)
+        problems += wrong
+        machines[name] = Machines(assets, np.array([term for _, term in mine], np.int64), settings)
+    if problems:
+        raise ConfigError(told(path, problems))
     return machines
 
 
-def _rows(path: Path, lines: list[dict[str, str]], contracts: Mapping[str, Contract]) -> list[tuple[str, str, int]]:
-    """asset, class, term of each line."""
-    rows = []
+def _rows(
+    lines: list[dict[str, str]], contracts: Mapping[str, Contract]
+) -> tuple[list[tuple[str, str, int]], list[str]]:
+    """asset, class, term of each line that is right, and what is wrong with the others."""
+    rows, problems = [], []
     seen: dict[str, int] = {}
     for number, line in enumerate(lines, start=2):
-        where = f"{path}, line {number}"
-        for name in ("asset", "class"):
-            if name not in line:
-                raise ConfigError(f"{where}: there is no column '{name}': the table needs a header 'asset,class'")
         asset, kind, term = (line.get(name) or "" for name in OWN)
-        if not is_identifier(asset):
-            raise ConfigError(f"{where}: asset {shown(asset)}: an id has 1 to 64 letters, digits, '_' or '-'")
-        if asset in seen:
-            raise ConfigError(f"{where}: asset '{asset}' stands in line {seen[asset]} too: give each machine one line")
-        if kind not in contracts:
-            raise ConfigError(
-                f"{where}: class {shown(kind)} of '{asset}' has no bundle under [bundles]: "
-                f"{suggest(kind, list(contracts))}"
-            )
-        if term and not (term.isascii() and term.isdecimal() and len(term) <= 10 and int(term) <= _MOST):
-            raise ConfigError(f"{where}: term {shown(term)} of '{asset}': expected a whole number from 0 to {_MOST}")
+        problem = _problem(asset, kind, term, contracts)
+        if problem is None and asset in seen:
+            problem = f"asset '{asset}' stands in line {seen[asset]} too: give each machine one line"
+        if problem is not None:
+            problems.append(f"line {number}: {problem}")
+            continue
         seen[asset] = number
         rows.append((asset, kind, int(term or 0)))
-    if not rows:
-        raise ConfigError(f"{path} names no machine: write a line 'asset,class' and one line a machine below it")
-    return rows
+    return rows, problems
+
+
+def _problem(asset: str, kind: str, term: str, contracts: Mapping[str, Contract]) -> str | None:
+    if not is_identifier(asset):
+        return f"asset {shown(asset)}: an id has 1 to 64 letters, digits, '_' or '-'"
+    if kind not in contracts:
+        way_out = suggest(kind, list(contracts))
+        return f"class {shown(kind)} of '{asset}' has no bundle under [bundles]: {way_out}"
+    if term and not (term.isascii() and term.isdecimal() and len(term) <= 10 and int(term) <= _MOST):
+        return f"term {shown(term)} of '{asset}': expected a whole number from 0 to {_MOST}"
+    return None

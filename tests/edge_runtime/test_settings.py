@@ -31,7 +31,7 @@ def test_what_is_not_given_has_the_class_default(tmp_path, contract):
         ("asset,offset\na,11\n", "expected a number -10"),
         ("asset,offset\na,nan\n", "expected a number -10"),
         ("machine,offset\na,1\n", "needs a column 'asset'"),
-        ("asset,offset\na,1,2\n", "is no setting"),
+        ("asset,offset\na,1,2\n", "line 2: it has more cells than the header"),
     ],
 )
 def test_settings_are_checked(tmp_path, contract, text, message):
@@ -39,6 +39,12 @@ def test_settings_are_checked(tmp_path, contract, text, message):
         read(tmp_path, contract, text)
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_other_separators_are_understood(tmp_path, contract, separator):
+    got = read(tmp_path, contract, "asset,offset\nb,2.5\n".replace(",", separator))
+    assert np.array_equal(got, np.array([[np.nan], [2.5], [np.nan]]), equal_nan=True)
+
+
 def test_a_missing_file_is_named(tmp_path, contract):
-    with pytest.raises(DataError, match=r"nowhere\.csv"):
+    with pytest.raises(DataError, match=r"^[^ ]*nowhere\.csv cannot be read \(No such file or directory\): name an"):
         read_settings(tmp_path / "nowhere.csv", contract, ["a"])

@@ -167,6 +167,9 @@ def test_a_wrong_table_of_machines_is_named(tmp_path):
     (line,) = [line for line in check(path) if line.part == "machines"]
     assert line.result == "FAIL"
     assert "line 2: setting 'offset' is '200'" in line.detail
+    (tmp_path / "machines.csv").write_text("asset,class,offset\np-1,tiny,200\np 2,tiny,\n")
+    details = [line.detail.split(":")[0] for line in check(path) if line.part == "machines"]
+    assert sorted(details) == ["line 2", "line 3"]
 
 
 MODBUS = """

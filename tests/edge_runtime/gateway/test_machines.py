@@ -49,8 +49,11 @@ def test_a_class_may_have_no_machine(read):
     [
         ("", "names no machine"),
         ("asset,class\n", "names no machine"),
-        ("machine,class\na,tiny\n", "line 2: there is no column 'asset'"),
-        ("asset\na\n", "line 2: there is no column 'class'"),
+        (
+            "machine,class\na,tiny\n",
+            "line 1: there is no column 'asset': expected 'asset,class', found 'machine', 'class'",
+        ),
+        ("asset\na\n", "line 1: there is no column 'class'"),
         ("asset,class\na b,tiny\n", "line 2: asset 'a b': an id has"),
         ("asset,class\na,tiny\na,tiny\n", "line 3: asset 'a' stands in line 2 too"),
         ("asset,class\na,tinny\n", "class 'tinny' of 'a' has no bundle under .bundles.: did you mean 'tiny'"),
@@ -65,6 +68,21 @@ def test_a_class_may_have_no_machine(read):
 def test_what_is_wrong_is_named_with_its_line(read, text, message):
     with pytest.raises(ConfigError, match=message):
         read(text)
+
+
+def test_all_that_is_wrong_is_told_at_once(read, tmp_path):
+    with pytest.raises(ConfigError) as told:
+        read("asset;class;term;offset\na b;tiny;;\nc;tinny;;\nd;tiny;x;\ne;tiny;;2,5\nf;tiny;1;2\nf;tiny;1;2\n")
+    first, *problems = str(told.value).splitlines()
+    assert first == f"{tmp_path / 'machines.csv'}: 5 problems"
+    assert [problem.split(":")[0].strip() for problem in problems] == ["line 2", "line 3", "line 4", "line 7", "line 5"]
+
+
+def test_of_very_many_problems_some_are_told(read):
+    with pytest.raises(ConfigError) as told:
+        read("asset,class\n" + "".join(f"m{i},tinny\n" for i in range(1000)))
+    assert "1,000 problems" in str(told.value)
+    assert str(told.value).endswith("\n  and 980 more")
 
 
 def test_a_bundle_under_the_name_of_another_class_is_refused(contracts, tmp_path):
