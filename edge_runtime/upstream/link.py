@@ -123,8 +123,23 @@ class Link:
             works = self._connection.connected and not self._nobody
             now = self._health.look(self._clock.monotonic(), works, *self._waiting)
         if now != before:
-            log.info("the link to the centre is %s", "healthy" if now else "not healthy: a backlog gathers")
+            self._tell_health(now)
         return now
+
+    def _tell_health(self, healthy: bool) -> None:
+        unheard = self._last_ack is None and self.settings.delivery == "hub"
+        if not healthy:
+            why = "no hub has acknowledged anything yet" if unheard else "what is sent is not acknowledged in time"
+            why = why if self._connection.connected and not self._nobody else self._detail()
+            log.log(
+                logging.INFO if self._leaving else logging.WARNING,
+                "the link to the centre is not healthy, a backlog gathers: %s",
+                why,
+            )
+        elif unheard:
+            log.info("the link to the centre is up; no hub has acknowledged anything yet")
+        else:
+            log.info("the link to the centre is healthy")
 
     @property
     def maximum_packet(self) -> int:

@@ -1,6 +1,7 @@
 """The link with real brokers, a real journal and a hub in a process of its own: all arrives once, in its order."""
 
 import json
+import logging
 import os
 import random as chance
 import signal
@@ -229,6 +230,25 @@ def test_a_packet_at_which_the_broker_hangs_up_is_found(tmp_path):
         all_arrived(station, hub)
         assert {e["id"] for e in hub.told("event")} == {"e1", "e2"}
         assert station.link.dead_letters == 1
+
+
+def test_without_a_hub_the_log_does_not_call_the_link_healthy_and_says_why(iotcore, tmp_path, caplog):  # noqa: F811
+    def told():
+        return [(r.levelname, r.getMessage()) for r in caplog.records if "link to the centre" in r.getMessage()]
+
+    with caplog.at_level(logging.INFO), Station(tmp_path / "gateway", iotcore.url, live_within=1).start() as station:
+        station.link._health._down = SECOND // 10  # quicker than a plant would like it
+        until(lambda: station.link.healthy and told())
+        assert told() == [("INFO", "the link to the centre is up; no hub has acknowledged anything yet")]
+        station.spool(event(1))
+        until(lambda: not station.link.healthy and len(told()) == 2, 60)
+        level, why = told()[1]
+        assert level == "WARNING"
+        assert why.endswith("not healthy, a backlog gathers: no hub has acknowledged anything yet")
+        with Hub(iotcore.url, tmp_path / "hub") as hub:
+            all_arrived(station, hub)
+            until(lambda: station.link.healthy and len(told()) == 3, 60)
+        assert told()[2] == ("INFO", "the link to the centre is healthy")
 
 
 @contextmanager
