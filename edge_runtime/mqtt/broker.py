@@ -121,10 +121,30 @@ def refusal(reason: str, settings: BrokerSettings) -> str:
     return f"the broker refuses us: {reason}"
 
 
-def no_answer(settings: BrokerSettings) -> str:
-    """The broker accepted the connection and closed it again: the standard lets it say nothing about why."""
+def no_answer(settings: BrokerSettings, ended: BaseException | None = None) -> str:
+    """The broker accepted the connection and closed it again: the standard lets it say nothing about why.
+
+    `ended`: how, as far as the socket knows.
+    """
     _, host, port = settings.address
+    told = f"{host}:{port} closed the connection without an answer"
+    rest = "username and password_file, and that it is a broker that speaks MQTT 5"
+    if isinstance(ended, ssl.SSLError) and "CERTIFICATE_REQUIRED" in (ended.reason or str(ended)):
+        return f"{host}:{port} wants to see a certificate: name certificate and key in tls"
+    if isinstance(ended, ssl.SSLError):
+        return f"{told}: TLS says {ended.reason or ended}: check certificate and key in tls"
+    if not settings.encrypted:
+        return f"{told}: perhaps this port wants TLS: then write mqtts:// (mostly port 8883); else check {rest}"
+    if settings.tls.certificate is None:
+        return f"{told}: perhaps it wants to see a certificate: then name certificate and key in tls; else check {rest}"
+    return f"{told}: check the certificate in tls, {rest}"
+
+
+def no_tls(settings: BrokerSettings, error: BaseException) -> str:
+    """The connection ended in the middle of the handshake."""
+    _, host, port = settings.address
+    why = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
     return (
-        f"{host}:{port} closed the connection without an answer: check username and password_file, "
-        f"the certificate in tls, and that it is a broker that speaks MQTT 5"
+        f"{host}:{port} broke off while TLS was begun ({why}): perhaps this port speaks plain MQTT: check the port, "
+        "TLS is mostly on 8883; or TLS older than 1.3"
     )

@@ -22,7 +22,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_runtime.clock import Clock
 from edge_runtime.errors import ConfigError, EdgeError, SourceError
-from edge_runtime.mqtt.broker import BrokerSettings, explain, no_answer, refusal
+from edge_runtime.mqtt.broker import BrokerSettings, explain, no_answer, no_tls, refusal
 from edge_runtime.mqtt.receipts import Receipt, Receipts, pubacks
 from edge_runtime.mqtt.wire import Wire, WireClient
 from edge_runtime.sources.backoff import Backoff
@@ -198,14 +198,25 @@ class Connection:
         properties.ReceiveMaximum = self.settings.receive_maximum
         properties.MaximumPacketSize = MAXIMUM_PACKET
         self._client = client
-        client.connect(host, port, self.settings.keepalive, clean_start=self._clean, properties=properties)
+        try:
+            client.connect(host, port, self.settings.keepalive, clean_start=self._clean, properties=properties)
+        except (ConnectionResetError, ssl.SSLEOFError) as error:
+            if self.settings.encrypted:
+                raise SourceError(no_tls(self.settings, error)) from error
+            raise
+        except ssl.SSLError as error:
+            if error.reason == "WRONG_VERSION_NUMBER":  # what came is no TLS
+                raise SourceError(no_tls(self.settings, error)) from error
+            raise
         if client.wire is None:
             self._serve_slowly(client)
             return
         self._serve(client, client.wire)
-        if client.wire.ended is not None and not self._refused:
-            if not self._was_connected:
-                raise SourceError(no_answer(self.settings))
+        if self._refused:
+            return
+        if not self._was_connected:
+            raise SourceError(no_answer(self.settings, client.wire.ended))
+        if client.wire.ended is not None:
             raise client.wire.ended
 
     def _make_client(self) -> WireClient:

@@ -497,6 +497,22 @@ def test_tls_with_certificates_of_both_sides(kind, tmp_path, request):
                 assert said in finding.detail
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_tls_on_one_side_only_is_what_is_suspected(kind, tmp_path):
+    authority = Authority(tmp_path / "authority")
+    certificate, key = authority.issue("broker")
+    with running(kind, tmp_path / "secret", tls=(authority.ca, certificate, key)) as secret:
+        plain = MqttSettings(name="plant", url=f"mqtt://127.0.0.1:{secret.port}", topics=(READINGS,))
+        [finding] = MqttSource(plain, "gw-1", SystemClock()).check()
+        assert "perhaps this port wants TLS: then write mqtts://" in finding.detail
+    with running(kind, tmp_path / "plain") as broker:  # noqa: F811
+        secure = MqttSettings(
+            name="plant", url=f"mqtts://localhost:{broker.port}", topics=(READINGS,), tls=Tls(authority.ca)
+        )
+        [finding] = MqttSource(secure, "gw-1", SystemClock()).check()
+        assert "perhaps this port speaks plain MQTT: check the port" in finding.detail
+
+
 def test_should_paho_no_longer_let_us_read_for_it_it_reads_itself(make_source, publisher, monkeypatch):
     monkeypatch.delattr("edge_runtime.mqtt.wire.WireClient._create_socket")
     inbox = Inbox()
