@@ -149,8 +149,10 @@ def _run(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace) -> int:
     from edge_runtime.gateway.check import check
     from edge_runtime.gateway.checks.line import lines_json, lines_text
+    from edge_runtime.gateway.logs import quiet
 
-    lines = check(options.config)
+    with quiet():
+        lines = check(options.config)
     print(lines_json(lines) if options.json else lines_text(lines))
     return 1 if any(line.result == "FAIL" for line in lines) else 0
 

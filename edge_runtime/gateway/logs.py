@@ -6,13 +6,14 @@ cable must not wear out the flash. Only `configure` touches the logging of the p
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
 
 from edge_runtime.clock import Clock, SystemClock
@@ -100,6 +101,20 @@ def configure(settings: LogSettings, stream: TextIO | None = None, clock: Clock 
     for name, level in _CHATTY.items():
         logging.getLogger(name).setLevel(max(level, root.level))
     return handler
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing is logged but errors of this program, which have a traceback: for commands that tell all themselves."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(TextFormatter())
+    handler.addFilter(lambda record: record.name.startswith("edge_runtime") and record.exc_info is not None)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
 
 
 # Libraries that tell each request, or each failed one with a traceback of their own.

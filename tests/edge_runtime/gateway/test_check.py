@@ -82,6 +82,14 @@ def test_the_command_prints_a_table_and_fails_with_1(tmp_path, broker, capsys):
     assert told.splitlines()[-1].endswith("failed, 0 to look at")
 
 
+def test_the_command_says_nothing_but_its_table(tmp_path):
+    path = write_plant(tmp_path, link="mqtt://127.0.0.1:1", plant="mqtt://127.0.0.1:1")
+    command = [sys.executable, "-m", "edge_runtime.cli", "check", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.startswith("ok    config")
+
+
 def test_brokers_that_are_away_are_named(find):
     lines = failures(find(link="mqtt://127.0.0.1:1", plant="mqtt://127.0.0.1:1"))
     assert set(lines) == {("source plant", "broker mqtt://127.0.0.1:1"), ("link", "broker mqtt://127.0.0.1:1")}
