@@ -57,7 +57,7 @@ class Between:
     def __call__(self, value: Any) -> str | None:
         if self.low <= value <= self.high:
             return None
-        return f"a number from {self.low:g}" + (f" to {self.high:g}" if self.high < math.inf else " up")
+        return f"a number from {plain(self.low)}" + (f" to {plain(self.high)}" if self.high < math.inf else " up")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +82,17 @@ def decode_strict(kind: type[T], value: Any, where: str, folder: Path) -> T:
     if decoder.problems:
         raise ProblemsError(decoder.problems)
     return typing.cast(T, decoded)
+
+
+def plain(number: float) -> str:
+    """A number as people write it in a file: whole ones without an exponent, large ones in groups as TOML allows.
+
+    >>> plain(0.05), plain(65535), plain(1 << 20), plain(1e9)
+    ('0.05', '65535', '1_048_576', '1_000_000_000')
+    """
+    if float(number).is_integer() and abs(number) < 1 << 63:
+        return f"{int(number):_}" if abs(number) >= 100_000 else str(int(number))
+    return f"{number:g}"
 
 
 def suggest(name: str, known: Sequence[str]) -> str:

@@ -20,9 +20,10 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from edge_runtime.clock import Clock
+from edge_runtime.decode import Example
 from edge_runtime.errors import CommandError
 from edge_runtime.mqtt.broker import BrokerSettings
 from edge_runtime.sources.mqtt.check import check_readers
@@ -37,7 +38,7 @@ from edge_runtime.sources.source import Finding, Inbox, SourceStatus
 class MqttSettings(BrokerSettings):
     """`qos` asked of the broker: with 0 it drops what it cannot deliver at once. `command`: how set-points are sent."""
 
-    topics: tuple[MqttTopic, ...]
+    topics: Annotated[tuple[MqttTopic, ...], Example('[{ topic = "plant/{asset}/readings" }]')]
     qos: Literal[0, 1] = 1
     command: MqttCommand | None = None
 

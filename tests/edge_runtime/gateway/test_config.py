@@ -48,6 +48,12 @@ def test_a_short_file_is_enough(read, tmp_path):
     assert [(source.type, source.name) for source in config.sources] == [("mqtt", "plant")]
 
 
+def test_sizes_are_told_as_they_are_written(read):
+    assert "expected a number from 1_048_576 to 1_099_511_627_776, got 5" in told(
+        read, GATEWAY + MQTT + "[spool]\nmax_bytes = 5\n"
+    )
+
+
 def test_every_section_is_read(read, tmp_path):
     config = read(
         GATEWAY.replace("[http]\nport = 0", "")
@@ -114,7 +120,7 @@ topic = "x"
         "  bundle is no section: did you mean 'bundles'?",
         "  source[0].type is 'mqt': did you mean 'mqtt'?",
         "  source[1] 'plant'.topic is no key of source[1] 'plant': did you mean 'topics'?",
-        "  source[1] 'plant'.topics is missing: write topics = …",
+        "  source[1] 'plant'.topics is missing: write topics = [{ topic = \"plant/{asset}/readings\" }]",
         '  bundles names no bundle: write under [bundles] a line like pump = "bundles/pump"',
     ]
 
