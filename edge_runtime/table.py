@@ -102,6 +102,17 @@ def column_names(path: Path) -> list[str]:
     return list(next(_parquet(path) if _is_parquet(path) else _csv(path, Findings())))
 
 
+def names_in(path: Path, column: str) -> dict[str, None]:
+    """The distinct texts of one column, in their order; `DataError` if the file is no table that has it."""
+    batches = _parquet(path) if _is_parquet(path) else _csv(path, Findings())
+    if column not in next(batches):
+        raise DataError(f"{path} has no column '{column}'")
+    found: dict[str, None] = {}
+    for columns in batches:
+        found.update(dict.fromkeys("" if cell is None else str(cell).strip() for cell in columns[column]))
+    return found
+
+
 def new_lives(code: I64, time: I64, life: F32, usable: Bool) -> F32:
     """Events for a table that has a column `life` only: a change of it, in the order of time, begins a new life.
 

@@ -1,4 +1,4 @@
-"""Which source feeds which channel of which machine, as far as the configuration tells."""
+"""Which source feeds which channel of which machine, as far as the configuration tells, or a file that is played."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from edge_runtime.decode import suggest
+from edge_runtime.errors import DataError
 from edge_runtime.gateway.config import SourceConfig
 from edge_runtime.gateway.machines import Machines
 from edge_runtime.manifest import Contract
+from edge_runtime.table import OPTIONAL, column_names, names_in
 
 ALSO = ("event", "age")  # what a machine may tell beside its channels
 
@@ -30,7 +32,7 @@ class Gap(NamedTuple):
 
 
 def feeds(sources: Sequence[SourceConfig]) -> list[Feed]:
-    """What each source was told to read."""
+    """What each source was told to read, or has in its file."""
     return [Feed(source.name, *told) for source in sources for told in _told(source.type, source.settings)]
 
 
@@ -42,8 +44,43 @@ def _told(kind: str, settings: Any) -> Iterator[tuple[str | None, str | None]]:
     elif kind == "mqtt":
         for topic in settings.topics:
             yield topic.asset, topic.channel
+    elif kind == "replay":
+        names = recorded(settings)
+        yield from ((None, name) for name in names)
+        if not names:
+            yield None, None
     else:
         yield None, None
+
+
+def recorded(settings: Any) -> list[str]:
+    """The channels in the file of a source of type replay; none if it cannot be read, which the source itself tells."""
+    try:
+        names = column_names(settings.path)
+    except (DataError, OSError):
+        return []
+    return [
+        *(name for name in names if name not in ("asset", "time", *OPTIONAL)),
+        *(w.channel for w in settings.waveforms),
+    ]
+
+
+def unused(settings: Any, contracts: Mapping[str, Contract], machines: Mapping[str, Machines]) -> Iterator[str]:
+    """What of the file of a source of type replay nobody will use: columns that no class knows, machines not listed."""
+    known = sorted({channel for contract in contracts.values() for channel in channels_of(contract)})
+    for channel in recorded(settings):
+        if channel not in known:
+            yield f"column '{channel}' is no channel: {suggest(channel, known)}"
+    if settings.machines is not None:  # others are left out on purpose
+        return
+    listed = {asset for one in machines.values() for asset in one.assets}
+    try:
+        strange = [asset for asset in names_in(settings.path, "asset") if asset and asset not in listed]
+    except (DataError, OSError):
+        return
+    if strange:
+        few = ", ".join(strange[:5]) + (f" and {len(strange) - 5:,} more" if len(strange) > 5 else "")
+        yield f'machines.csv does not have {few}: their rows are dropped; list them, or write machines = "machines.csv"'
 
 
 def gaps(contracts: Mapping[str, Contract], machines: Mapping[str, Machines], told: Sequence[Feed]) -> list[Gap]:

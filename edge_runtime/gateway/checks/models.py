@@ -13,7 +13,7 @@ from edge_runtime.gateway.checks.line import Line
 from edge_runtime.gateway.config import GatewayConfig
 from edge_runtime.gateway.estimate import Estimate, estimate
 from edge_runtime.gateway.machines import Machines, read_machines
-from edge_runtime.gateway.mapping import Feed, channels_of, feeds, gaps, strangers
+from edge_runtime.gateway.mapping import Feed, channels_of, feeds, gaps, strangers, unused
 from edge_runtime.gateway.page import size
 from edge_runtime.gateway.writable import unwritable
 from edge_runtime.manifest import Contract
@@ -62,8 +62,12 @@ def check_models(config: GatewayConfig) -> Iterator[Line]:
 def _mapping(config: GatewayConfig, bundles: dict[str, Bundle], machines: dict[str, Machines]) -> Iterator[Line]:
     contracts = {name: bundle.contract for name, bundle in bundles.items()}
     told = feeds(config.sources)
-    for problem in strangers(contracts, machines, told):
+    files = [source for source in config.sources if source.type == "replay"]
+    for problem in strangers(contracts, machines, feeds([one for one in config.sources if one not in files])):
         yield Line("mapping", "reads what is not there", "FAIL", problem)
+    for source in files:
+        for problem in unused(source.settings, contracts, machines):
+            yield Line("mapping", f"{source.name}: {source.settings.path.name}", "warn", problem)
     class_of = {asset: name for name, listed in machines.items() for asset in listed.assets}
     for problem in unwritable(config.commands.allow, config.sources, contracts, class_of, config.gateway.machines):
         yield Line("commands", "allow", "FAIL", problem)

@@ -213,6 +213,37 @@ def test_channels_that_do_not_exist_are_named(tmp_path):
     assert "source drives reads channel 'sped' of p-1, a tiny: did you mean 'speed'?" in details
 
 
+REPLAY = """
+[[source]]
+type = "replay"
+name = "week"
+path = "week.csv"
+"""
+
+
+def test_what_nobody_uses_of_a_file_is_told(find, tmp_path):
+    (tmp_path / "week.csv").write_text(
+        "asset,time,flwo,speed,event\n" + "".join(f"p-{n},2026-01-03T10:00:0{n}Z,1,2,0\n" for n in range(1, 9))
+    )
+    lines = find(GATEWAY + REPLAY)
+    assert failures(lines) == {}
+    details = [line.detail for line in check(tmp_path / "gateway.toml") if line.what == "week: week.csv"]
+    assert details == [
+        "column 'flwo' is no channel: did you mean 'flow'?",
+        "machines.csv does not have p-3, p-4, p-5, p-6, p-7 and 1 more: their rows are dropped; "
+        'list them, or write machines = "machines.csv"',
+    ]
+    assert lines["mapping", "tiny.flow"].detail == "no source feeds it, of p-1, p-2: missing"
+    assert ("mapping", "tiny.speed") not in lines
+    lines = find(GATEWAY + REPLAY + 'machines = "machines.csv"\n')
+    assert lines["mapping", "week: week.csv"].detail.startswith("column 'flwo'")
+
+
+def test_a_file_that_cannot_be_read_is_told_by_its_source(find):
+    lines = find(GATEWAY + REPLAY)
+    assert [part for part, _ in failures(lines)] == ["source week"]
+
+
 def test_it_is_told_when_nobody_knows_yet_what_comes(find):
     topics = MQTT.replace('  {{ topic = "plant/{{asset}}/shake", format = "waveform", channel = "shake" }},\n', "")
     lines = find(GATEWAY + topics)
