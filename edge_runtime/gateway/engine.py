@@ -29,6 +29,7 @@ from edge_runtime.gateway.layout import Layout
 from edge_runtime.gateway.narrow import narrow
 from edge_runtime.gateway.streams import Streams
 from edge_runtime.gateway.twins import Advanced, Twins
+from edge_runtime.intake.strangers import Strangers
 from edge_runtime.journal.entries import pack_batch, pack_samples
 from edge_runtime.journal.work import ASSIGNMENT, BUNDLE, OBSERVATIONS, SAMPLES, Checkpoint, Entry, Work
 from edge_runtime.sources.source import Arrival, WaveformArrival
@@ -105,6 +106,7 @@ class Engine:
         self.position = self.cursor = 0
         self.layouts: dict[str, list[Layout]] = {name: [layout(kind, 1)] for name, kind in self.twins.items()}
         self.counts: Counter[str] = Counter()
+        self._strangers = Strangers()
         self.moved = clock.monotonic()
         self.busy = 0.0
         self._by_asset = {asset: kind for kind in self.twins.values() for asset in kind.machines.assets}
@@ -192,6 +194,7 @@ class Engine:
             try:
                 if twins is None:
                     self._refuse("unknown_asset", arrival, work)
+                    self._strangers.see(arrival.source, "machine", arrival.asset, "machines.csv does not have it")
                 elif isinstance(arrival, Arrival):
                     twins.intake.add(arrival)
                 else:

@@ -31,6 +31,7 @@ from edge_runtime.intake.notes import Notes
 from edge_runtime.intake.passage import Passage
 from edge_runtime.intake.records import LONG_AGO, Records
 from edge_runtime.intake.snapshots import Receipt, Snapshots
+from edge_runtime.intake.strangers import Strangers
 from edge_runtime.intake.values import LARGEST, NAN, NUMBERS, Values
 from edge_runtime.manifest import Contract
 from edge_runtime.sources.source import Arrival, WaveformArrival
@@ -69,6 +70,7 @@ class Intake:
         self.notes = Notes(1 / NANOS / contract.life.time_units)
         self.snapshots = Snapshots(contract.waveforms)
         self._values = Values(self.channels, self.counts)
+        self._strangers = Strangers()
         self._plans = self._values.plans
         self._index = {asset: row for row, asset in enumerate(self.assets)}
         self._earliest, self._ahead = (YEAR_1990, max_ahead) if seconds else (-_LIMIT, 2 * _LIMIT)
@@ -126,6 +128,8 @@ class Intake:
         last = self.assembler.machines[row].closed if self.assembles else self.passage.taken[row]
         if shape is None:
             self._refuse(arrival, "unknown_channel")
+            known = tuple(self.snapshots.shapes)
+            self._strangers.see(arrival.source, "waveform", channel, "the class does not have it", known)
         elif not isinstance(samples, np.ndarray) or samples.shape != shape or samples.dtype.kind not in "fiu":
             self._refuse(arrival, "wrong_shape")
         elif time <= self.snapshots.used.get((row, channel), LONG_AGO):
@@ -144,6 +148,9 @@ class Intake:
             return
         time, values = arrival.time, arrival.values if isinstance(arrival.values, Mapping) else {}
         plan = self._values.plan(tuple(values))
+        if plan.unknown:
+            for name in self._values.unknown(values):
+                self._strangers.see(arrival.source, "channel", name, "the class does not have it", self.channels)
         numbers, received = self._values.read(plan, values)
         packed = self.records.pack(row, time, t_rx, *numbers)
         event, age = numbers[-2:]

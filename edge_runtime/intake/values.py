@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -61,6 +61,10 @@ class Values:
                 self.plans.clear()
             self.plans[names] = plan
         return plan
+
+    def unknown(self, names: Iterable[Any]) -> list[Any]:
+        """Those of `names` that are not of this class."""
+        return [name for name in names if name not in self._place]
 
     def read(self, plan: Plan, values: Mapping[str, Any]) -> tuple[list[float], int]:
         """All channels, event and age, NaN for what is missing or refused; bits of the channels received."""

@@ -109,11 +109,13 @@ def test_a_waveform_goes_with_its_observation_and_is_acknowledged_with_it(plant)
     assert np.frombuffer(plant.hub.of("observation", "a")[1][2]["shake"], np.float32) == [7]
 
 
-def test_unknown_machines_are_counted_and_acknowledged(plant):
+def test_unknown_machines_are_counted_named_and_acknowledged(plant, caplog):
     plant.source.send("stranger", START, {"flow": 1.0})
     plant.source.send_waveform("stranger", "shake", START, [[0, 0, 0, 0]])
     plant.step()
     assert plant.engine.counts["unknown_asset"] == 2
+    told = [record.getMessage() for record in caplog.records if "unknown machine" in record.getMessage()]
+    assert told == ["source 'memory' sends an unknown machine 'stranger': machines.csv does not have it"]
     assert plant.source.waiting == {}
 
 

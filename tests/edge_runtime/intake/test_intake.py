@@ -46,6 +46,26 @@ def test_what_is_not_later_is_refused_and_its_receipt_given_back():
     assert sorted(plant.back) == [1, 2, 3, 4, 5]
 
 
+def test_the_first_few_unknown_names_are_logged_once_each(caplog):
+    plant = Plant(time=AS_THEY_COME)
+    for seconds in range(1, 4):
+        plant.add("a", seconds, ALL | {"flwo": 1.0})
+    plant.add_waveform("a", 4, 0.0, channel="shape")
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [
+        "source '?' sends an unknown channel 'flwo': the class does not have it: did you mean 'flow'?",
+        "source '?' sends an unknown waveform 'shape': the class does not have it: did you mean 'shake'?",
+    ]
+    caplog.clear()
+    for number in range(900):
+        plant.add("a", 5 + number, ALL | {f"x{number}" * 100: 1.0})
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 5
+    assert told[-1] == "source '?' sends more unknown names of the kind 'channel': they are only counted"
+    assert all(len(line) < 250 for line in told)
+    assert plant.intake.counts["unknown_channel"] == 904
+
+
 def test_receipts_go_with_the_last_batch():
     plant = Plant(time=AS_THEY_COME)
     plant.add("a", 1, ALL)
