@@ -25,6 +25,7 @@ from edge_runtime.settings import read_lines, settings_in, told
 
 OWN = ("asset", "class", "term")
 _MOST = 2**31 - 1
+_WAY_OUT = "write a line 'asset,class' and one line a machine below it"
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,14 @@ def read_machines(path: Path, contracts: Mapping[str, Contract]) -> dict[str, Ma
         if contract.asset_class != name:
             own = contract.asset_class
             raise ConfigError(f"bundles.{name} is of class '{own}': write {own} = … under [bundles]")
+    if not path.exists():
+        raise ConfigError(f"{path} cannot be read: there is no such file: {_WAY_OUT}")
     try:
         lines = read_lines(path)
     except DataError as error:
         raise ConfigError(str(error)) from error
     if not lines:
-        raise ConfigError(f"{path} names no machine: write a line 'asset,class' and one line a machine below it")
+        raise ConfigError(f"{path} names no machine: {_WAY_OUT}")
     for name in ("asset", "class"):
         if name not in lines[0]:
             has = ", ".join(f"'{column}'" for column in lines[0] if column)

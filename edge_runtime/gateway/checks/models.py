@@ -46,9 +46,9 @@ def check_models(config: GatewayConfig) -> Iterator[Line]:
     try:
         machines = read_machines(config.gateway.machines, contracts)
     except EdgeError as error:
-        problems = str(error).splitlines()
+        path, problems = str(config.gateway.machines), str(error).splitlines()
         for problem in problems[1:] or problems:
-            yield Line("machines", str(config.gateway.machines), "FAIL", problem.strip())
+            yield Line("machines", path, "FAIL", problem.removeprefix(path).lstrip(" ,:"))
         return
     for name, listed in machines.items():
         result: Literal["ok", "warn"] = "ok" if listed.assets else "warn"

@@ -178,6 +178,11 @@ def test_a_wrong_table_of_machines_is_named(tmp_path):
     (tmp_path / "machines.csv").write_text("asset,class,offset\np-1,tiny,200\np 2,tiny,\n")
     details = [line.detail.split(":")[0] for line in check(path) if line.part == "machines"]
     assert sorted(details) == ["line 2", "line 3"]
+    (tmp_path / "machines.csv").unlink()
+    (line,) = [line for line in check(path) if line.part == "machines"]
+    assert line.detail == (
+        "cannot be read: there is no such file: write a line 'asset,class' and one line a machine below it"
+    )
 
 
 MODBUS = """
