@@ -21,6 +21,7 @@ from serving.demo.errors import DemoError
 
 ROOT = Path(serving.__file__).parents[1]
 PATIENCE = 5.0  # seconds to end in an orderly way
+_MARK = "OVERHAUL_DEMO"  # in the environment of all that belongs to a demo: its folder
 _SHOWN = 15  # lines of a log
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 # Of Linux; elsewhere a demo that is killed leaves its parts running.
@@ -57,7 +58,7 @@ class Processes:
             process = subprocess.Popen(
                 [sys.executable, "-m", *arguments],
                 cwd=ROOT,
-                env={**os.environ, **environment},
+                env={**os.environ, **environment, _MARK: str(self.folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
@@ -94,14 +95,20 @@ class Processes:
         self.parts.clear()
 
     def kill(self) -> None:
-        """All that descends from this process, at once: a server's workers have sessions of their own."""
+        """All that descends from the parts, at once: a server's workers have sessions of their own."""
         if not self.parts:
             return
-        found = psutil.Process().children(recursive=True)
+        found = [process for process in psutil.Process().children(recursive=True) if self._is_ours(process)]
         for process in found:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(found, timeout=PATIENCE)
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        try:
+            return bool(process.environ().get(_MARK) == str(self.folder))
+        except psutil.Error:  # it has ended
+            return False
 
 
 def free_port() -> int:

@@ -57,11 +57,13 @@ def tamed(body):
     """With names and times that exist: else hardly anything would get beyond them."""
     body = {name: value for name, value in body.items() if name not in ("units", "settings", "version", "columns")}
     rows = body.get("observations")
-    for at, row in enumerate(rows if isinstance(rows, list) else []):
-        if isinstance(row, dict):
-            values = list(row["readings"].values()) if isinstance(row.get("readings"), dict) else []
-            row |= {"time": T0 + at, "readings": dict(zip(("flow", "speed"), values, strict=False))}
-            row.pop("waveforms", None)
+    rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    body["observations"] = rows = rows or [{}]
+    for at, row in enumerate(rows):
+        given = row.get("readings")
+        values = [value for value in given.values() if isinstance(value, float)] if isinstance(given, dict) else []
+        row |= {"time": T0 + at, "readings": dict(zip(("flow", "speed"), [*values, 1.0, None], strict=False))}
+        row.pop("waveforms", None)
     if not body.get("continue"):
         body = {name: value for name, value in body.items() if name not in ("store", "term", "after")}
     return {**body, "fleet": "tiny"}
