@@ -48,14 +48,13 @@ def engine_status(engine: Engine, clock: Clock) -> EngineStatus:
 
 def bundle_status(name: str, twins: Twins, silent_after: int, clock: Clock, problem: str | None = None) -> BundleStatus:
     """The twins of one class: their model, how many are in which condition, and the `problem` of its folder."""
-    seen = twins.fleet.number > 0
     return BundleStatus(
         asset_class=name,
         model_id=twins.model_id,
         provider=twins.bundle.step.provider,
         machines=len(twins.machines.assets),
         observations=twins.counts["observations"],
-        warming_up=int(np.count_nonzero(seen & (twins.warming_up > 0))),
+        warming_up=int(np.count_nonzero(twins.warming_up > 0)),
         unfamiliar=int(np.count_nonzero(twins.unfamiliar > UNFAMILIAR)),
         silent=int(np.count_nonzero(clock.monotonic() - twins.heard > silent_after)),
         alarms=twins.occurrences.counts(),

@@ -36,9 +36,9 @@ class Advanced:
 class Twins:
     """Intake, fleet and occurrences of one class, for the machines of `machines`, in that order throughout.
 
-    `warming_up` and `unfamiliar` f32[N] are of the last prognosis; `heard` int64[N], monotonic nanos, says when
-    something came last. `passed_over`: why faster providers are not used. `assigned`: by asset, what the centre
-    told of it.
+    `warming_up` and `unfamiliar` f32[N] are of the last prognosis, NaN before it; `heard` int64[N], monotonic nanos,
+    says when something came last. `passed_over`: why faster providers are not used. `assigned`: by asset, what the
+    centre told of it.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class Twins:
         self.occurrences = Occurrences(machines.assets, machines.term)
         self.assigned: dict[str, Assigned] = {}
         count = len(machines.assets)
-        self.warming_up: F32 = np.ones(count, np.float32)
-        self.unfamiliar: F32 = np.zeros(count, np.float32)
+        self.warming_up: F32 = np.full(count, np.nan, np.float32)
+        self.unfamiliar: F32 = np.full(count, np.nan, np.float32)
         self.heard: I64 = np.full(count, clock.monotonic(), np.int64)
         self.counts: Counter[str] = Counter()
         self.taps: list[Callable[[Batch], None]] = []  # called with each batch that was advanced
