@@ -11,13 +11,14 @@ from sqlalchemy import Connection
 
 from data import reference
 from data.reference import Reference
+from edge_runtime.decode import suggest
 from edge_runtime.manifest import Contract
 from serving.database import queries
 from serving.database.engine import Database
 from serving.database.queries import Asset
 from serving.drift import window
 from serving.drift.judge import FEWEST, Finding, judge
-from serving.errors import ServingError
+from serving.errors import InvalidError, ServingError
 from serving.models.served import Served
 
 FEWEST_MACHINES = 3
@@ -53,10 +54,18 @@ class ClassReport:
 
 
 def report(database: Database, served: Iterable[Served], asset_class: str | None = None) -> list[ClassReport]:
-    """Of one class or of all that have machines; `served`: the bundles at hand, whose references are used."""
+    """Of one class or of all that have machines; `served`: the bundles at hand, whose references are used.
+
+    `InvalidError` for a class that neither a machine nor a bundle is of.
+    """
     by_model = {each.model_id: each for each in served}
     with database.read() as connection:
         machines = queries.list_assets(connection)
+        known = {asset.asset_class for asset in machines} | {each.contract.asset_class for each in by_model.values()}
+        if asset_class is not None and asset_class not in known:
+            raise InvalidError(
+                f"no machine or bundle here is of class '{asset_class}': {suggest(asset_class, sorted(known))}"
+            )
         names = sorted({asset.asset_class for asset in machines} if asset_class is None else {asset_class})
         return [_of_class(connection, name, [m for m in machines if m.asset_class == name], by_model) for name in names]
 

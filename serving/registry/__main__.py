@@ -28,6 +28,7 @@ from serving.models.catalogue import Catalogue
 from serving.registry import hierarchy, owners
 from serving.registry.asset_settings import Settings, read_settings, set_settings
 from serving.registry.audit import Act, read_audit
+from serving.registry.classes import check_classes, classes_at_hand
 from serving.registry.plan import apply_plan, read_plan
 from serving.settings import CentreConfig, read_config
 
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     table = action("import", "a whole plant from a CSV table")
     table.add_argument("file", type=Path)
     table.add_argument("--check", action="store_true", help="say what would change, and change nothing")
+    table.add_argument("--new-class", action="store_true", help="take a class of which there is no bundle yet")
     action("show", "the tree").add_argument("path", nargs="?", default="")
     for name, text in (("add", "a plant, line, machine or component"), ("change", "its title, criticality or asset")):
         node = action(name, text)
@@ -87,6 +89,7 @@ def _asset_actions(action: Callable[[str, str], argparse.ArgumentParser]) -> Non
     new = action("register", "a machine")
     new.add_argument("name")
     new.add_argument("--class", dest="asset_class", required=True)
+    new.add_argument("--new-class", action="store_true", help="take a class of which there is no bundle yet")
     new.add_argument("--gateway", help="that owns its twin; left out: the centre")
     new.add_argument("--site", default="", help="of a gateway that is not known yet")
     new.add_argument("--term", type=int, default=0)
@@ -130,13 +133,25 @@ def _prepare(options: _Options, config: CentreConfig, database: Database) -> Cal
     """What takes long, or needs no database, comes before the transaction."""
     if options.action == "import":
         plan = read_plan(options.file)
+        with away(), database.read() as connection:
+            there = {(asset.name, asset.asset_class) for asset in list_assets(connection)}
+        new = [line for line in plan if (line.asset, line.asset_class) not in there]
+        _check(options, config, [(f"line {line.number}: ", line.asset_class) for line in new])
         return lambda connection, act: apply_plan(connection, act, plan, options.file.name) or ["nothing to change"]
     if options.action == "settings":
         with away(), database.read() as connection:
             asset_class = find_asset(connection, options.name).asset_class
         contract = _contract(config, asset_class)
         return lambda connection, act: _set(connection, act, options, contract)
+    if options.action == "register":
+        _check(options, config, [("", options.asset_class)])
     return lambda connection, act: _change(connection, act, options)
+
+
+def _check(options: _Options, config: CentreConfig, given: Sequence[tuple[str, str]]) -> None:
+    if not options.new_class:
+        for warning in check_classes(given, classes_at_hand(config.service.models)):
+            print(f"warning: {warning}", file=sys.stderr)
 
 
 def _change(connection: Connection, act: Act, options: _Options) -> list[str]:

@@ -160,5 +160,6 @@ def test_the_command(database, database_settings, tmp_path, reference, capsys):
     [told] = json.loads(capsys.readouterr().out)
     assert (told["asset_class"], told["verdict"]) == ("tiny", "drifted")
     assert 'overhaul_drift{class="tiny"} 1' in target.read_text()
-    assert command.main(["--config", str(config), "--class", "pump"]) == 0
-    assert "pump: too little data (no such machine is known here)" in capsys.readouterr().out
+    capsys.readouterr()
+    assert command.main(["--config", str(config), "--class", "tinny"]) == 1
+    assert "class 'tinny': did you mean 'tiny'?" in capsys.readouterr().err

@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.database.queries import find_asset
+from serving.database.queries import find_asset, list_assets
 from serving.errors import InvalidError
 from serving.registry.__main__ import main
 from serving.registry.audit import Act, read_audit
@@ -163,5 +163,24 @@ def test_settings_from_a_terminal(run):
     assert "have version 1 by now, not 7" in run("settings", "set", "pump-9", "offset=1", "--version", "7", status=1)
     assert "offset" not in run("settings", "set", "pump-9", "offset=")
     assert "offset = 2.5" in run("settings", "show", "pump-9", "--version", "1")
-    run("register", "other-1", "--class", "other")
+    run("register", "other-1", "--class", "other", "--new-class")
     assert "settings cannot be checked" in run("settings", "set", "other-1", "offset=1", status=1)
+
+
+def test_a_class_that_no_bundle_is_of(run, database, tmp_path):
+    said = run("register", "pump-9", "--class", "tinny", status=1)
+    assert "class 'tinny': no bundle here is of it; did you mean 'tiny'?" in said
+    path = str(table(tmp_path, TABLE.replace("pump-4,tiny", "pump-4,tinny")))
+    assert "line 6: class 'tinny'" in run("import", path, status=1)
+    with database.read() as connection:
+        assert list_assets(connection) == []
+    run("import", path, "--new-class")
+    assert run("import", path) == "nothing to change\n"
+
+
+@pytest.mark.usefixtures("run")
+def test_without_a_bundle_a_class_is_taken_with_a_warning(tmp_path, capsys):
+    config = tmp_path / "centre.toml"
+    config.write_text(config.read_text().replace("*/bundle", "none/bundle"))
+    assert main(["register", "pump-9", "--class", "tinny", "--config", str(config)]) == 0
+    assert "warning: class 'tinny' is taken as it is written" in capsys.readouterr().err
