@@ -16,7 +16,7 @@ from serving.api.settings import ServiceSettings
 from serving.commands.settings import CommandSettings
 from serving.database.engine import Database
 from serving.database.schema import check, upgrade
-from serving.errors import AwayError, ConfigError
+from serving.errors import ConfigError
 from serving.models.catalogue import Catalogue
 from serving.predict.ask import Ask
 from serving.predict.lane import Lane
@@ -42,15 +42,8 @@ class Centre:
         self.settings, self.database = settings, database
         self.commands = commands or CommandSettings()
         self.clock = clock or SystemClock()
-        keys = None if database is None else Keys(database)
-        tokens = None if settings.jwt is None else Tokens(settings.jwt)
-        if keys is None and tokens is None and not settings.insecure:
-            raise ConfigError(
-                f"nobody could use this service: name a centre.toml with a database (for API keys) in {CONFIG}, or, on "
-                f"a computer of your own, set {INSECURE}=true"
-            )
+        self.auth = _auth(settings, database)
         self.metrics = Metrics()
-        self.auth = Auth(keys, tokens, insecure=settings.insecure)
         self.catalogue = Catalogue.of(settings.models)
         common: dict[str, Any] = {"waiting": settings.limits.waiting, "gather": settings.gather}
 
@@ -68,31 +61,27 @@ class Centre:
     @classmethod
     def from_environment(cls) -> Centre:
         """As the file named in OVERHAUL_CENTRE says; without it the bundles in artifacts/ are served, and no more."""
-        path = os.environ.get(CONFIG)
-        if path:
-            config = read_config(path)
-            return cls(config.service, Database(config.database), commands=config.commands)
-        insecure = os.environ.get(INSECURE, "").lower() in ("1", "true", "yes")
-        settings = ServiceSettings(insecure=insecure)
-        return cls(settings, None)
+        settings, database, commands = _read_environment()
+        return cls(settings, database, commands=commands)
 
     def open(self) -> None:
-        """Load the models and check the database, which may be away for now; `SchemaError` if it has other tables."""
+        """Load the models. The database is not asked: see `check_database`."""
         for line in self.catalogue.refresh():
             log.info(line)
         self.metrics.models.set(sum(1 for _ in self.catalogue.shelf))
-        if self.database is not None:
-            try:
-                if self.database.settings.upgrade:
-                    upgrade(self.database)
-                check(self.database)
-            except AwayError as error:
-                log.warning("%s", error)
         if self.settings.insecure:
             log.warning("insecure: no keys are asked for, and only this computer is answered")
         self.catalogue.start()
         if self.keeper is not None:
             self.keeper.start()
+
+    def check_database(self) -> None:
+        """Make its tables where the settings say so; `SchemaError` if it has others, `AwayError` if it is away."""
+        if self.database is None:
+            return
+        if self.database.settings.upgrade:
+            upgrade(self.database)
+        check(self.database)
 
     async def close(self) -> None:
         """What waits is still answered."""
@@ -104,3 +93,29 @@ class Centre:
             await asyncio.get_running_loop().run_in_executor(None, self.keeper.stop)
         if self.database is not None:
             self.database.close()
+
+
+def check_environment() -> None:
+    """`ConfigError` if no worker could begin with these settings; nothing is opened."""
+    settings, database, _ = _read_environment()
+    _auth(settings, database)
+
+
+def _read_environment() -> tuple[ServiceSettings, Database | None, CommandSettings | None]:
+    path = os.environ.get(CONFIG)
+    if path:
+        config = read_config(path)
+        return config.service, Database(config.database), config.commands
+    insecure = os.environ.get(INSECURE, "").lower() in ("1", "true", "yes")
+    return ServiceSettings(insecure=insecure), None, None
+
+
+def _auth(settings: ServiceSettings, database: Database | None) -> Auth:
+    keys = None if database is None else Keys(database)
+    tokens = None if settings.jwt is None else Tokens(settings.jwt)
+    if keys is None and tokens is None and not settings.insecure:
+        raise ConfigError(
+            f"nobody could use this service: name a centre.toml with a database (for API keys) in {CONFIG}, or, on "
+            f"a computer of your own, set {INSECURE}=true"
+        )
+    return Auth(keys, tokens, insecure=settings.insecure)

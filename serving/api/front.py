@@ -27,6 +27,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+ALIVE = ("/livez", "/healthz")  # of BentoML: whether the process is there
 ANYBODY = Caller("", frozenset(), frozenset())
 log = logging.getLogger(__name__)
 
@@ -147,16 +148,32 @@ class Front:
         self._patterns.append((re.compile(text), {route.method: route}))
 
 
-class Before:
-    """`behind` (BentoML's own application) with a `Front` before it, once there is one: `front` says."""
+class Unready:
+    """Instead of a `Front` while something is missing: every request is told what."""
 
-    def __init__(self, behind: App, front: Callable[[], Front | None]) -> None:
+    def __init__(self, why: str) -> None:
+        self._told = RequestError("not_ready", why, after=5)
+
+    async def refuse(self, send: Send) -> None:
+        await _send(send, Reply(errors.body(self._told), errors.STATUS["not_ready"], headers={"Retry-After": "5"}))
+
+
+class Before:
+    """`behind` (BentoML's own application) with a `Front` before it, or what says that there is none yet."""
+
+    def __init__(self, behind: App, front: Callable[[], Front | Unready]) -> None:
         self._behind, self._front = behind, front
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        front = self._front() if scope["type"] == "http" else None
-        found = None if front is None else front.find(scope["path"])
-        if front is None or found is None:
+        if scope["type"] != "http" or scope["path"] in ALIVE:
+            await self._behind(scope, receive, send)
+            return
+        front = self._front()
+        if isinstance(front, Unready):
+            await front.refuse(send)
+            return
+        found = front.find(scope["path"])
+        if found is None:
             await self._behind(scope, receive, send)
         else:
             await front.answer(scope, receive, send, *found)

@@ -74,7 +74,8 @@ def test_build_serve_answer_swap_and_stop(centre):
     environment = {**os.environ, "OVERHAUL_CENTRE": str(folder / "centre.toml"), "BENTOML_HOME": str(folder / "home")}
     environment |= {"BENTOML_DO_NOT_TRACK": "True", "HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": ""}
     bentoml = str(Path(sys.executable).with_name("bentoml"))
-    subprocess.run([bentoml, "build", "--output", "tag"], cwd=ROOT, env=environment, check=True, capture_output=True)
+    nothing = {**environment, "OVERHAUL_CENTRE": str(folder / "nowhere.toml")}  # a build asks for no settings
+    subprocess.run([bentoml, "build", "--output", "tag"], cwd=ROOT, env=nothing, check=True, capture_output=True)
     with (folder / "log").open("wb") as log:
         command = [bentoml, "serve", "overhaul:latest", "-p", str(port)]
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
@@ -100,6 +101,18 @@ def test_build_serve_answer_swap_and_stop(centre):
             process.kill()
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", port), 1)
+
+
+def test_wrong_settings_end_it_with_what_is_wrong(tmp_path):
+    (tmp_path / "centre.toml").write_text("[servce]\ninsecure = true\n")
+    environment = {**os.environ, "OVERHAUL_CENTRE": str(tmp_path / "centre.toml"), "BENTOML_HOME": str(tmp_path)}
+    command = [str(Path(sys.executable).with_name("bentoml")), "serve", "serving.service:Overhaul"]
+    done = subprocess.run(
+        [*command, "-p", str(free_port())], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().endswith("servce is no section: did you mean 'service'?")
 
 
 def _until(done, folder):
