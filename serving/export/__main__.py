@@ -47,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--since", help="first time, included: 2026-01-31T00:00:00Z, or a count of cycles")
     parser.add_argument("--until", help="last time, excluded")
     parser.add_argument("--failures", type=Path, help="CSV of asset, time, kind (failure or repair)")
+    parser.add_argument("--skip-unusable", action="store_true", help="leave out rows of that log that cannot be used")
     parser.add_argument("--settings", type=Path, help="CSV of asset and settings, of machines that have none here")
 
 
@@ -59,6 +60,7 @@ def wanted_by(options: argparse.Namespace) -> Wanted:
         _time(cls, "--until", options.until),
         options.failures,
         options.settings,
+        skip_unusable=options.skip_unusable,
     )
 
 

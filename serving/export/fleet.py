@@ -27,6 +27,8 @@ from serving.export.ends import count, ends_of
 from serving.export.machine import Machine, Tally
 from serving.export.tables import read_log, read_settings
 
+_SHOWN = 5  # names told at once
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -41,6 +43,7 @@ class Wanted:
     until: int | None = None
     failures: Path | None = None
     settings: Path | None = None  # of machines that have none in the registry
+    skip_unusable: bool = False  # rows of the log of failures, instead of refusing it
     classes: Path = class_file.CLASSES
     sources: Path = paths.SOURCES
 
@@ -73,7 +76,7 @@ def export(database: Database, wanted: Wanted) -> dict[str, Any]:
     for a class file or a log of failures that cannot be.
     """
     cls = _class(wanted)
-    log, report = ({}, None) if wanted.failures is None else read_log(cls, wanted.failures)
+    log, report = ({}, None) if wanted.failures is None else read_log(cls, wanted.failures, skip=wanted.skip_unusable)
     wanted.sources.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=wanted.sources, prefix=f".{wanted.fleet}-") as scratch:
         folder = Path(scratch) / wanted.fleet
@@ -98,7 +101,8 @@ def export(database: Database, wanted: Wanted) -> dict[str, Any]:
             found.refused["unusable rows of the failure log"] = report.counts["rejected"]
         files.write_settings(folder / files.SETTINGS, cls, found.settings)
         files.write_ends(folder / files.FAILURES, cls, found.ends)
-        manifest = _manifest(cls, wanted, found, [] if report is None else report.notes)
+        notes = [*([] if report is None else report.notes), *_strangers(cls, log, found)]
+        manifest = _manifest(cls, wanted, found, notes)
         files.write_manifest(folder / files.MANIFEST, manifest)
         text = files.class_file(cls, wanted.fleet, folder)
         shutil.rmtree(wanted.folder, ignore_errors=True)
@@ -218,6 +222,15 @@ def _manifest(cls: AssetClass, wanted: Wanted, found: _Found, notes: list[str]) 
         "notes": [*notes, *_missing_snapshots(kept, fed), *_missing_settings(cls, found)],
         "per_machine": {name: _machine(tally, found, name, said) for name, tally in tallies.items()},
     }
+
+
+def _strangers(cls: AssetClass, log: Mapping[str, list[End]], found: _Found) -> Iterator[str]:
+    """Failures that are lost, by machine: most often its name is written otherwise here."""
+    names = sorted(name for name in log if name not in found.tallies)
+    if names:
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        told = ", ".join(names[:_SHOWN]) + more
+        yield f"the failure log names {told}: no such machines of class '{cls.name}' have rows here"
 
 
 def _missing_snapshots(kept: Mapping[str, int], fed: Mapping[str, int]) -> Iterator[str]:

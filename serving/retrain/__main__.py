@@ -78,6 +78,7 @@ def _export_line(options: argparse.Namespace) -> str:
     for name in ("fleet", "since", "until", "failures", "settings"):
         if (value := getattr(options, name)) is not None:
             words += [f"--{name}", str(value)]
+    words += ["--skip-unusable"] if options.skip_unusable else []
     return shown(words)
 
 

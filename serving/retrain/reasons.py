@@ -32,7 +32,7 @@ def new_failures(cls: AssetClass, wanted: Wanted) -> int:
     """Failures of the log that the last export of this fleet does not have."""
     if wanted.failures is None:
         return 0
-    log, _ = read_log(cls, wanted.failures)
+    log, _ = read_log(cls, wanted.failures, skip=wanted.skip_unusable)
     logged = {(asset, moment(cls, end.time)) for asset, ends in log.items() for end in ends if end.kind == "failure"}
     return len(logged) - len(logged & exported_failures(wanted.folder))
 

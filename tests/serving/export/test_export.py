@@ -218,7 +218,13 @@ def test_only_the_log_says_that_a_machine_failed(database, folder):
     rows += [("F-1", stamps[2], "failure"), ("F-9", stamps[0], "repair")]
     with log.open("w", newline="") as file:
         csv.writer(file).writerows([("asset", "time", "kind"), *rows])
-    manifest = export(database, fans.wanted(folder, failures=log))
+    with pytest.raises(
+        SourceError, match=r"(?s)1 rows cannot be used.*log.csv, line 4: time 'soon': write a time such as"
+    ):
+        export(database, fans.wanted(folder, failures=log))
+    manifest = export(database, fans.wanted(folder, failures=log, skip_unusable=True))
+    assert any(note.startswith("left out: log.csv, line 4: time 'soon'") for note in manifest["notes"])
+    assert any(note.startswith("the failure log names F-9: no such machines") for note in manifest["notes"])
     assert manifest["ends"] == {"failure": 3, "repair": 1}
     assert manifest["left_out"] == {"failures of unknown machines": 1, "unusable rows of the failure log": 1}
     _, lives, _ = ingest()
@@ -230,8 +236,27 @@ def test_only_the_log_says_that_a_machine_failed(database, folder):
         ("F-2", "censored", t[4]),
     ]
     until = int(t[40])
-    manifest = export(database, fans.wanted(folder, failures=log, since=int(t[15]), until=until))
+    manifest = export(database, fans.wanted(folder, failures=log, skip_unusable=True, since=int(t[15]), until=until))
     assert (manifest["rows"], manifest["ends"]) == (25, {"failure": 2, "repair": 1})
+
+
+def test_each_wrong_row_of_a_failure_log_is_told_with_its_line(database, folder):
+    fans.commit(database, fans.observations("F-1", range(5)))
+    log = folder / "log.csv"
+    log.write_text(
+        "asset,time,kind\nF-1,2026-01-03T08:00:00Z,broken\n,2026-01-03T08:00:00Z,failure\nF-1,x\nF-1,28.8.2025,repair\n"
+    )
+    with pytest.raises(SourceError) as caught:
+        export(database, fans.wanted(folder, failures=log))
+    said = str(caught.value).splitlines()
+    assert said[0].startswith("4 rows cannot be used")
+    for line, problem in zip(
+        said[1:], ("2: kind 'broken'", "3: no asset", "4: 2 cells", "5: time '28.8."), strict=True
+    ):
+        assert line.startswith(f"  log.csv, line {problem}")
+    log.write_text("asset,date\nF-1,2026-01-03\n")
+    with pytest.raises(SourceError, match=r"no column 'time'; its columns are asset, date: expected asset, time"):
+        export(database, fans.wanted(folder, failures=log))
 
 
 def test_thinned_repeated_and_foreign_rows_are_left_out_and_counted(database, folder):
@@ -337,7 +362,9 @@ def test_the_command(database, database_settings, folder, monkeypatch, capsys):
     url = database_settings.url
     (folder / "centre.toml").write_text(f'[database]\nurl = "{url}"\n')
     monkeypatch.setattr(command, "load_class", partial(fans.load, folder))
-    monkeypatch.setattr(command, "Wanted", lambda _, fleet, *more: fans.wanted(folder, fleet, **_named(more)))
+    monkeypatch.setattr(
+        command, "Wanted", lambda _, fleet, *more, **rest: fans.wanted(folder, fleet, **_named(more), **rest)
+    )
     since = pd.Timestamp(fans.START + 2 * fans.STEP, tz="UTC").isoformat()
     assert command.main(["fan", "--config", "centre.toml", "--since", since]) == 0
     assert "fan-lived: 1 machines, 8 observations from 2026-01-01T00:02:00.000000007Z" in capsys.readouterr().out
