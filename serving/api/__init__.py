@@ -3,6 +3,6 @@
 request ──▶ Front: size, encoding, depth, key or token, role, rate ──▶ handler ──▶ lanes of `serving.predict`
                 └── every refusal: a status, {"error": {"code", "message", "where"}}, and a message that says what to do
 
-`Front` answers its own routes itself; what it does not know goes to BentoML behind it. The OpenAPI document is made
-from the routes and from the forms that really are read.
+`Front` answers all routes itself but BentoML's own pages, which go to BentoML behind it. The OpenAPI document is made
+from the routes and from the forms that really are read. `Worker` begins, and tells what is missing until it can.
 """

@@ -1,18 +1,20 @@
 """The front of the service, an ASGI application: limits, keys, roles and rate, then the handler of the route.
 
 It stands before BentoML's own stack, not inside it: measured with a handler that does nothing, that stack takes several
-times what all of this takes (see `benchmarks/service.py`). What is no route of ours is passed on.
+times what all of this takes (see `benchmarks/service.py`). BentoML's own pages are passed on to it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import difflib
 import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
+from edge_runtime.contract.text import short
 from serving.api import errors, limits
 from serving.api.auth import CHALLENGE, Auth
 from serving.api.call import JSON, Call, Reply, Route
@@ -28,6 +30,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 ALIVE = ("/livez", "/healthz")  # of BentoML: whether the process is there
+PAGES, FILES = ("/", "/docs.json", "/schema.json"), "/static_content/"  # of BentoML: its own view of the service
 ANYBODY = Caller("", frozenset(), frozenset())
 log = logging.getLogger(__name__)
 
@@ -37,13 +40,14 @@ class _HungUpError(Exception):
 
 
 class Front:
-    """Answers `routes`; `behind` gets everything else. Not before `ready` has been called with what it needs."""
+    """Answers `routes`; of any other path it says that there is none."""
 
     def __init__(self, routes: Iterable[Route], auth: Auth, settings: LimitSettings, metrics: Metrics) -> None:
         self._auth, self._settings, self._metrics = auth, settings, metrics
         self._rate = limits.Rate(settings.rate, settings.burst)
         self._exact: dict[str, dict[str, Route]] = {}
         self._patterns: list[tuple[re.Pattern[str], dict[str, Route]]] = []
+        self._shapes: list[str] = []  # of paths with parts in braces
         for route in routes:
             self._add(route)
 
@@ -74,6 +78,16 @@ class Front:
         await _send(send, reply)
         name = "other" if route is None else route.path
         self._metrics.answered(name, reply.status, time.monotonic() - started)
+
+    async def answer_unknown(self, path: str, send: Send) -> None:
+        """With the route that is meant, where one is like it."""
+        known = [*self._exact, *self._shapes]
+        close = difflib.get_close_matches(path[:100].rstrip("/"), known, 1)
+        way_out = f"did you mean {close[0]}?" if close else "see /openapi.json"
+        told = RequestError("unknown_path", f"there is no {short(path, 100)}: {way_out}", short(path, 100))
+        self._metrics.refused(told.code)
+        self._metrics.answered("other", 404, 0.0)
+        await _send(send, Reply(errors.body(told), errors.STATUS[told.code]))
 
     async def _reply(self, route: Route, params: Mapping[str, str], scope: Scope, receive: Receive) -> Reply:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -146,6 +160,7 @@ class Front:
                 by_method[route.method] = route
                 return
         self._patterns.append((re.compile(text), {route.method: route}))
+        self._shapes.append(route.path)
 
 
 class Unready:
@@ -165,18 +180,21 @@ class Before:
         self._behind, self._front = behind, front
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in ALIVE:
+        path = scope.get("path", "")
+        if scope["type"] != "http" or path in ALIVE:
             await self._behind(scope, receive, send)
             return
         front = self._front()
         if isinstance(front, Unready):
             await front.refuse(send)
             return
-        found = front.find(scope["path"])
-        if found is None:
+        found = front.find(path)
+        if found is not None:
+            await front.answer(scope, receive, send, *found)
+        elif path in PAGES or path.startswith(FILES):
             await self._behind(scope, receive, send)
         else:
-            await front.answer(scope, receive, send, *found)
+            await front.answer_unknown(path, send)
 
 
 async def _send(send: Send, reply: Reply) -> None:

@@ -286,7 +286,24 @@ def test_too_many_wait(tmp_path):
 def test_paths_and_methods(open_client):
     status, answer, told = open_client.request("GET", "/predict")
     assert (status, answer["error"]["code"], told["allow"]) == (405, "method", "POST")
-    assert open_client.request("GET", "/elsewhere")[1] == b"behind"
+    assert open_client.request("GET", "/docs.json")[1] == b"behind"
+
+
+@pytest.mark.parametrize(
+    ("path", "way_out"),
+    [
+        ("/asset", "did you mean /assets?"),
+        ("/assets/", "did you mean /assets?"),
+        ("/assets/p1/histori", "did you mean /assets/{asset}/history?"),
+        ("/zzz", "see /openapi.json"),
+        ("/" + "x" * 5000, "see /openapi.json"),
+    ],
+)
+def test_a_path_that_is_none(open_client, path, way_out):
+    status, answer, told = open_client.request("POST", path, b"{}")
+    assert (status, answer["error"]["code"], told["content-type"]) == (404, "unknown_path", "application/json")
+    assert answer["error"]["message"].endswith(way_out)
+    assert len(answer["error"]["message"]) < 200
 
 
 def test_ready_models_and_metrics(open_client, tmp_path):
