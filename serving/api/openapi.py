@@ -66,8 +66,9 @@ def _operation(route: Route, form: Any, answer: Any, error: Any) -> dict[str, An
     }
     if route.roles is not None:
         told["description"] = f"Needs the role {' or '.join(route.roles)}."
-    if form is not None:
-        told["requestBody"] = {"required": True, "content": {JSON: {"schema": form}}}
+    if route.form is not None:
+        required = any(field.is_required() for field in route.form.model_fields.values())
+        told["requestBody"] = {"required": required, "content": {JSON: {"schema": form}}}
     return told
 
 

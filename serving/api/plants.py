@@ -111,6 +111,8 @@ class AlarmsAnswer(Form):
 
 
 class AcknowledgeRequest(Form):
+    """May be left out."""
+
     comment: Text = ""
 
 
@@ -180,7 +182,7 @@ class Plants:
         return Reply(await self._desk.read(work))
 
     async def acknowledge(self, call: Call) -> Reply:
-        asked = AcknowledgeRequest.model_validate_json(call.body)
+        asked = AcknowledgeRequest.model_validate_json(call.body or b"{}")
 
         def work(connection: Connection) -> bytes:
             asset = self._desk.asset(connection, call.caller, call.params["asset"])

@@ -377,6 +377,15 @@ def test_alarms_are_acknowledged_once(client, gateway, database):
     assert entry.detail == {"alarm": "a-1", "level": 1, "reason": "bearing ordered"}
 
 
+def test_an_alarm_is_acknowledged_without_a_body(client, gateway):
+    raise_alarm(gateway, 1, level=1, name="a-1")
+    path = "/assets/{asset}/alarms/{alarm}/acknowledge"
+    status, answer, _ = client.request("POST", path.format(asset="m1", alarm="a-1"))
+    assert (status, answer["acknowledged"]["comment"]) == (200, "")
+    (told,) = client.request("GET", "/openapi.json")[1]["paths"][path].values()
+    assert told["requestBody"]["required"] is False
+
+
 def test_an_alarm_that_rises_asks_again(client, gateway):
     raise_alarm(gateway, 1, level=1, name="a-1")
     acknowledge(client, "m1", "a-1")
