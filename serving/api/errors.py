@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from pydantic import BaseModel, ValidationError
 
-from edge_runtime.contract.text import short
+from serving.api.problems import form_problem
 from serving.errors import AwayError, ConflictError, InvalidError, RequestError, ServingError, UnknownError
 
 STATUS: Mapping[str, int] = {
@@ -69,12 +68,12 @@ class ErrorAnswer(BaseModel):
     error: ErrorBody
 
 
-def refusal(error: BaseException) -> RequestError:
-    """Any exception as what is told of it; of what nobody foresaw nothing but that it happened."""
+def refusal(error: BaseException, form: type[BaseModel] | None = None) -> RequestError:
+    """Any exception as what is told of it: of what nobody foresaw, only that it happened. `form`: what was read."""
     if isinstance(error, RequestError):
         return error
     if isinstance(error, ValidationError):
-        return _form(error)
+        return form_problem(error, form)
     if isinstance(error, AwayError):
         return RequestError("away", "the database cannot be used now: nothing was stored; try again", after=2)
     for kind, code in ((UnknownError, "unknown_asset"), (ConflictError, "conflict"), (InvalidError, "form")):
@@ -88,18 +87,3 @@ def refusal(error: BaseException) -> RequestError:
 def body(error: RequestError) -> bytes:
     told = {"error": {"code": error.code, "message": str(error), "where": error.where}}
     return json.dumps(told, ensure_ascii=False).encode(errors="replace")
-
-
-def _form(error: ValidationError) -> RequestError:
-    """The first problem, and how many more there are."""
-    first: dict[str, Any] = dict(error.errors(include_url=False, include_context=False, include_input=False)[0])
-    where = _place(first["loc"])
-    more = f" ({error.error_count() - 1} more problems)" if error.error_count() > 1 else ""
-    code = "malformed" if first["type"] == "json_invalid" else "form"
-    return RequestError(code, short(f"{where or 'the body'}: {first['msg']}", 400) + more, short(where, 200))
-
-
-def _place(path: Sequence[str | int]) -> str:
-    """("columns", "time", 3) → columns.time[3]"""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return text.removeprefix(".")

@@ -14,6 +14,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
+from pydantic import BaseModel
+
 from edge_runtime.contract.text import short
 from serving.api import errors, limits
 from serving.api.auth import CHALLENGE, Auth
@@ -74,7 +76,7 @@ class Front:
         except _HungUpError:
             return
         except Exception as error:
-            reply = self._refusal(error, by_method)
+            reply = self._refusal(error, by_method, None if route is None else route.form or route.query)
         await _send(send, reply)
         name = "other" if route is None else route.path
         self._metrics.answered(name, reply.status, time.monotonic() - started)
@@ -133,8 +135,8 @@ class Front:
             if not message.get("more_body"):
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _refusal(self, error: Exception, by_method: Mapping[str, Route]) -> Reply:
-        told = errors.refusal(error)
+    def _refusal(self, error: Exception, by_method: Mapping[str, Route], form: type[BaseModel] | None) -> Reply:
+        told = errors.refusal(error, form)
         status = errors.STATUS[told.code]
         if status == 500:
             log.error("a request failed", exc_info=error)

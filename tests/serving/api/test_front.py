@@ -245,6 +245,51 @@ def test_what_is_refused_before_it_is_read(small, name, parts):
     assert (told.get("connection") == "close") == (status == 413)
 
 
+FORMS = {
+    "an unknown member, a missing one": (
+        '{"fleet": "tiny", "observations": [{"time": 1, "reading": {}}]}',
+        "observations[0].reading: there is no such member: did you mean 'readings'? (1 more problem)",
+    ),
+    "an unknown member": (
+        '{"fleet": "tiny", "observation": []}',
+        "observation: there is no such member: did you mean 'observations'?",
+    ),
+    "a missing member": (
+        '{"fleet": "tiny", "observations": [{"time": 1}]}',
+        "observations[0].readings: this is missing, and required",
+    ),
+    "NaN": (
+        '{"fleet": "tiny", "observations": [{"time": 1, "readings": {"flow": NaN}}]}',
+        "observations[0].readings.flow: NaN and infinity are no numbers: send null for a reading that was not received",
+    ),
+    "a number in quotes": (
+        '{"fleet": "tiny", "observations": [{"time": 1, "readings": {"flow": "612"}}]}',
+        "observations[0].readings.flow: '612' is text: expected a number, without quotes: 612",
+    ),
+    "a word": (
+        '{"fleet": "tiny", "columns": {"asset": ["a"], "time": [1], "readings": {"flow": ["high"]}}}',
+        "columns.readings.flow[0]: 'high' is text: expected a number",
+    ),
+    "a time that is none": (
+        '{"fleet": "tiny", "observations": [{"time": null, "readings": {}}]}',
+        "observations[0].time: null is nothing: expected text (1 more problem)",
+    ),
+    "another shape": ('{"fleet": "tiny", "observations": {}}', "observations: {…} is an object: expected a list […]"),
+    "nothing": ("", "the body: it is empty: send JSON"),
+    "a choice": (
+        '{"fleet": "tiny", "observations": [{"time": 1, "readings": {}, "event": "repair"}]}',
+        "observations[0].event: Input should be 'none', 'new_life' or 'sensor_replaced'; got 'repair'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_what_is_wrong_with_the_form_is_told(open_client, name):
+    body, message = FORMS[name]
+    status, answer, _ = open_client.request("POST", "/predict", body.encode())
+    assert (status, answer["error"]["message"]) == (422 if body else 400, message)
+
+
 def test_packed_bodies_are_read(small):
     assert small.request("POST", "/predict", PACKED, {"content-encoding": "gzip"})[0] == 200
     deflated = zlib.compress(json.dumps(ASK).encode())

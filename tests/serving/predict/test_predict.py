@@ -166,9 +166,14 @@ REFUSED = {
         "form",
         "readings.flow has 2 rows, asset 1",
     ),
-    "unknown field": ({"obs": 1}, 422, "form", "obs: Extra inputs"),
-    "text for a number": ({"observations": [{"time": T0, "readings": {"flow": "1"}}]}, 422, "form", "valid number"),
-    "bad id": ({"asset": "a b"}, 422, "form", "asset: String should match"),
+    "unknown field": ({"obs": 1}, 422, "form", "obs: there is no such member: there are fleet"),
+    "text for a number": (
+        {"observations": [{"time": T0, "readings": {"flow": "1"}}]},
+        422,
+        "form",
+        "without quotes: 1",
+    ),
+    "bad id": ({"asset": "a b"}, 422, "form", "asset: 'a b': expected 1 to 64 letters"),
     "a waveform of another length": (
         {"observations": seen(0, waveforms={"shake": [[1, 2]]})},
         422,
