@@ -49,9 +49,10 @@ def create_key(
 def revoke_key(connection: Connection, act: Act, key_id: str) -> None:
     """No worker takes it any more ten seconds from now; `UnknownError` if there is none, or it was revoked before."""
     now = update(api_keys).where(api_keys.c.id == key_id, api_keys.c.revoked.is_(None)).values(revoked=act.at)
-    if not connection.execute(now).rowcount:
+    name = connection.execute(now.returning(api_keys.c.name)).scalar()
+    if name is None:
         raise UnknownError(f"there is no key '{key_id[:40]}' that is valid: list them")
-    record(connection, act, "key.revoke", f"key/{key_id}")
+    record(connection, act, "key.revoke", f"key/{key_id}", name=name)
 
 
 class Keys:

@@ -27,7 +27,7 @@ from serving.errors import InvalidError, RequestError, ServingError
 from serving.models.catalogue import Catalogue
 from serving.registry import hierarchy, owners
 from serving.registry.asset_settings import Settings, read_settings, set_settings
-from serving.registry.audit import Act, read_audit
+from serving.registry.audit import Act, read_audit, told
 from serving.registry.classes import check_classes, classes_at_hand
 from serving.registry.plan import apply_plan, read_plan
 from serving.settings import CentreConfig, read_config
@@ -261,7 +261,7 @@ def _told(found: Settings) -> list[str]:
 
 def _audit(connection: Connection, options: _Options) -> list[str]:
     return [
-        f"{_time(entry.at)}  {entry.actor}  {entry.action}  {entry.subject}  {dict(entry.detail)}"
+        f"{_time(entry.at)}  {entry.who}  {entry.action}  {entry.subject}  {told(entry.detail)}".rstrip()
         for entry in reversed(read_audit(connection, options.subject, options.limit))
     ]
 

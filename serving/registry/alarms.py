@@ -11,7 +11,7 @@ from serving.database import bulk
 from serving.database.queries import Asset
 from serving.database.tables import acknowledgements, alarms, assets, models
 from serving.errors import UnknownError
-from serving.registry.audit import Act, record
+from serving.registry.audit import Act, named, record
 
 _SAID = acknowledgements.c
 _COLUMNS = (
@@ -20,7 +20,7 @@ _COLUMNS = (
     models.c.model_id,
     _SAID.level.label("said_level"),
     _SAID.at.label("said_at"),
-    _SAID.by.label("said_by"),
+    named(_SAID.by).label("said_by"),
     _SAID.comment,
 )
 

@@ -377,6 +377,15 @@ def test_alarms_are_acknowledged_once(client, gateway, database):
     assert entry.detail == {"alarm": "a-1", "level": 1, "reason": "bearing ordered"}
 
 
+def test_an_acknowledgement_names_the_key(gateway, database, tmp_path):
+    client = Client(tmp_path, database, clock=StoppedClock(gateway.t + 10 * NANOS), insecure=False)
+    raise_alarm(gateway, 1, level=1, name="a-1")
+    headers = key(database, "read", "acknowledge")
+    said = acknowledge(client, "m1", "a-1", headers=headers)[1]["acknowledged"]
+    assert said["by"] == f"key/{headers['Authorization'].split('_')[1]} (test)"
+    assert get(client, "/alarms", headers)[1]["alarms"][0]["acknowledged"] == said
+
+
 def test_an_alarm_is_acknowledged_without_a_body(client, gateway):
     raise_alarm(gateway, 1, level=1, name="a-1")
     path = "/assets/{asset}/alarms/{alarm}/acknowledge"

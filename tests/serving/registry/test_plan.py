@@ -2,12 +2,13 @@
 
 import pytest
 
+from serving.api.keys import create_key, revoke_key
 from serving.database.queries import find_asset, list_assets
 from serving.errors import InvalidError
 from serving.registry.__main__ import main
 from serving.registry.audit import Act, read_audit
 from serving.registry.hierarchy import add_node, change_node, find_node, read_tree
-from serving.registry.owners import register
+from serving.registry.owners import register, set_tier
 from serving.registry.plan import apply_plan, read_plan
 from tests.edge_runtime.tiny import tiny_bundle
 
@@ -184,3 +185,22 @@ def test_without_a_bundle_a_class_is_taken_with_a_warning(tmp_path, capsys):
     config.write_text(config.read_text().replace("*/bundle", "none/bundle"))
     assert main(["register", "pump-9", "--class", "tinny", "--config", str(config)]) == 0
     assert "warning: class 'tinny' is taken as it is written" in capsys.readouterr().err
+
+
+def test_the_audit_is_plain_text_with_the_names_of_keys(run, database):
+    with database.write() as connection:
+        key = create_key(connection, Act("ann", 1), "maintenance-app", ["read"], ["north", "south"])
+        key_id = key.split("_")[1]
+        by = Act(f"key/{key_id}", 2, "moved")
+        register(connection, by, "pump-3", "tiny")
+        set_tier(connection, Act("key/0123456789ab", 3), "pump-3", "basic")
+        revoke_key(connection, Act("ann", 4), key_id)
+    lines = [line.split("  ", 1)[1] for line in run("audit").splitlines()]
+    assert lines[0] == f"ann  key.create  key/{key_id}  " + lines[0].split("  ")[-1]
+    for part in ("name: maintenance-app", "roles: read", "plants: north south"):
+        assert part in lines[0]
+    assert lines[1].startswith(f"key/{key_id} (maintenance-app)  asset.register  asset/pump-3  ")
+    assert lines[1].endswith("reason: moved")
+    assert lines[2] == "key/0123456789ab  asset.tier  asset/pump-3  before: full, after: basic"
+    assert lines[3] == f"ann  key.revoke  key/{key_id}  name: maintenance-app"
+    assert "gateway: none" in lines[1]
