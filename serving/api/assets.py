@@ -207,7 +207,7 @@ def visible_node(connection: Connection, caller: Caller, path: str) -> int:
     """The id of a node; one of another's plant is as unknown as one that is not there."""
     plant = path.partition("/")[0]
     if not caller.everywhere and plant not in caller.plants:
-        raise UnknownError(f"there is no {path[:200]!r}: there is no such plant")
+        raise UnknownError(f"there is no plant {plant[:64]!r}: list the plants")
     return find_node(connection, path).id
 
 

@@ -19,6 +19,7 @@ from serving.commands.settings import CommandSettings
 from serving.database.queries import Asset
 from serving.database.tables import assets, gateways
 from serving.errors import RequestError
+from serving.predict.hints import unit_hint
 from serving.registry.audit import Act
 
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
@@ -212,7 +213,9 @@ class CommandRoutes:
             )
         if request.unit is not None and request.unit != channel.unit:
             raise RequestError(
-                "unit", f"{channel.name} is in {channel.unit}, not in {request.unit}: convert it", "unit"
+                "unit",
+                f"{channel.name} is in {channel.unit}, not in {request.unit}: {unit_hint(request.unit, channel.unit)}",
+                "unit",
             )
         low, high = channel.range
         if not low <= request.value <= high:

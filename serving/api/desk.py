@@ -21,6 +21,7 @@ from serving.database.queries import Asset, list_assets
 from serving.database.tables import assets, contracts, models
 from serving.errors import RequestError
 from serving.models.served import Served
+from serving.predict.hints import time_hint
 from serving.registry.places import visible
 
 T = TypeVar("T")
@@ -116,14 +117,17 @@ def utc(nanos: int) -> str:
 
 def moment(text: str, unit: str | None, where: str) -> int:
     """Nanos of a time in a query: ISO 8601, or a number in the unit of the class."""
+    number = 0.0
     try:
-        found, usable = from_numbers(np.array([float(text)]))
+        number = float(text)
+        found, usable = from_numbers(np.array([number]))
     except ValueError:
         found, usable = parse_times([text], "s") if unit in ("s", None) else (np.zeros(1, np.int64), np.zeros(1, bool))
     if not usable[0]:
         text_form = 'ISO 8601 such as 2026-01-03T10:00:00Z (a "+" in it is %2B), or UTC seconds'
         expected = "a number of cycles" if unit == "cycle" else text_form
-        raise RequestError("time", f"{shown(text)} is no time: expected {expected}", where)
+        hint = "" if unit == "cycle" else time_hint(number)
+        raise RequestError("time", f"{shown(text)} is no time: expected {expected}{hint}", where)
     return int(found[0])
 
 

@@ -18,6 +18,7 @@ from serving.models.served import Served
 from serving.models.shelf import Shelf
 from serving.predict.ask import Ask
 from serving.predict.forms import Columns, Observation, PredictRequest
+from serving.predict.hints import time_hint, unit_hint
 
 EVENTS = {"none": Event.NONE, "new_life": Event.NEW_LIFE, "sensor_replaced": Event.SENSOR_REPLACED}
 _SHOWN = 5  # notes of one kind
@@ -100,7 +101,7 @@ def _check_units(request: PredictRequest, contract: Contract) -> None:
         if unit != units[name]:
             raise RequestError(
                 "unit",
-                f"channel '{name}' is declared in {units[name]}, not in {unit[:40]!r}: convert the readings",
+                f"channel '{name}' is declared in {units[name]}, not in {unit[:40]!r}: {unit_hint(unit, units[name])}",
                 f"units.{name}",
             )
 
@@ -186,7 +187,8 @@ def _times(given: Sequence[str | float], contract: Contract, where: str) -> I64:
     if not usable.all():
         row = int(np.flatnonzero(~usable)[0])
         expected = "ISO 8601 such as 2026-01-03T10:00:00Z, or UTC seconds" if unit == "s" else f"a number of {unit}s"
-        raise RequestError("time", f"{shown(given[row])} is no time: expected {expected}", where.format(row))
+        hint = time_hint(given[row]) if unit == "s" else ""
+        raise RequestError("time", f"{shown(given[row])} is no time: expected {expected}{hint}", where.format(row))
     return time
 
 

@@ -126,9 +126,9 @@ def find_node(connection: Connection, path: str) -> Node:
         query = select(nodes, assets.c.name.label("asset_name")).outerjoin(assets, nodes.c.asset == assets.c.id)
         row = connection.execute(query.where(below, nodes.c.name == name)).first()
         if row is None or depth >= len(KINDS):
-            raise UnknownError(
-                f"there is no {path[:200]!r}: {'there is no such plant' if not at else f'it ends at {at}'}"
-            )
+            if not at:
+                raise UnknownError(f"there is no plant {name[:64]!r}: list the plants")
+            raise UnknownError(f"there is no {path[:200]!r}: it ends at {at}")
         at, parent = f"{at}/{name}" if at else name, row.id
     assert row is not None
     return Node(row.id, row.parent, row.kind, row.name, row.title, row.criticality, row.asset_name, at)

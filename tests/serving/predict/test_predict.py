@@ -133,6 +133,13 @@ REFUSED = {
     "no such setting": ({"settings": {"ofset": 1}}, 422, "unknown_setting", "did you mean 'offset'?"),
     "setting out of range": ({"settings": {"offset": 11}}, 422, "range", "expected -10 … 10 1"),
     "another unit": ({"units": {"flow": "m3/h"}}, 422, "unit", "is declared in L/min, not in 'm3/h'"),
+    "a unit spelt otherwise": ({"units": {"flow": "l / min"}}, 422, "unit", "only another spelling, write 'L/min'"),
+    "milliseconds": (
+        {"observations": [{"time": T0 * 1000, "readings": {}}]},
+        422,
+        "time",
+        "milliseconds. divide by 1,000",
+    ),
     "a unit of nothing": ({"units": {"flo": "m3/h"}}, 422, "unknown_channel", "did you mean 'flow'?"),
     "out of range, refused": (
         {"observations": seen(0, flow=401.0), "out_of_range": "refuse"},
