@@ -36,9 +36,11 @@ def create_key(
     """The key, to be shown once. `expires`: UTC nanos."""
     unknown = [role for role in roles if role not in ROLES]
     if unknown or not roles:
-        raise InvalidError(f"roles {', '.join(unknown) or 'none'}: expected some of {', '.join(ROLES)}")
-    if not plants or not all(plant == ALL or is_identifier(plant) for plant in plants):
-        raise InvalidError("plants: expected names of plants, or '*' for all")
+        raise InvalidError(f"--role {', '.join(unknown) or 'is missing'}: expected some of {', '.join(ROLES)}")
+    wrong = [plant for plant in plants if plant != ALL and not is_identifier(plant)]
+    if wrong or not plants:
+        said = f"'{wrong[0][:60]}'" if wrong else "is missing"
+        raise InvalidError(f"--plant {said}: name the plants it may see, as --plant north, or all by --plant '*'")
     key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     row = {"id": key_id, "sha256": _hash(secret), "name": name, "roles": sorted(roles), "plants": sorted(plants)}
     connection.execute(insert(api_keys).values(**row, at=act.at, by=act.by, expires=expires))

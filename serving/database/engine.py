@@ -73,8 +73,13 @@ def _sqlite(settings: DatabaseSettings) -> Engine:
 
     @event.listens_for(engine, "do_connect")
     def private(_dialect: Any, _record: Any, _arguments: Any, _options: Any) -> None:
-        with contextlib.suppress(OSError):  # that it cannot be made, connecting tells better
-            Path(settings.target().database or "").touch(mode=0o600)
+        path = Path(settings.target().database or "")
+        try:
+            path.touch(mode=0o600)
+        except OSError as error:
+            if not path.is_file():  # else connecting tells whether it can be used
+                way_out = "make its folder, or check its url"
+                raise AwayError(f"the database {path} cannot be made ({error.strerror}): {way_out}") from error
 
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _record: Any) -> None:

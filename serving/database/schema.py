@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 from serving.database.engine import Database, away
 from serving.errors import SchemaError
 
+_UPGRADE = "run python -m serving.database upgrade --config centre.toml"
 _LOCK = 0x6F766572  # of PostgreSQL: one process updates at a time
 
 
@@ -30,10 +31,10 @@ def check(database: Database) -> None:
     with away(), database.read() as connection:
         found, wanted = current(connection), head()
     if found is None:
-        raise SchemaError("the database has no tables: run python -m serving.database upgrade")
+        raise SchemaError(f"the database has no tables: {_UPGRADE}")
     if found != wanted:
         known = {script.revision for script in _scripts().walk_revisions()}
-        way_out = "run python -m serving.database upgrade" if found in known else "update this program: it is older"
+        way_out = _UPGRADE if found in known else "update this program: it is older"
         raise SchemaError(f"the tables are of version {found}, this program needs {wanted}: {way_out}")
 
 

@@ -138,4 +138,7 @@ def _parse(url: str) -> URL:
     try:
         return make_url(url)
     except ArgumentError as error:
-        raise ValueError(f"url = {url!r}: {error}") from error
+        file = "" if "//" in url or not url else f"; for the file {url} write sqlite:///{url}"
+        raise ValueError(
+            f"url = {url!r} is no url: expected sqlite:///centre.db or postgresql://user@host:5432/name{file}"
+        ) from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sqlalchemy import func, select
@@ -52,6 +52,13 @@ def again(database: Database, registry: RegistrySettings, clock: Clock, most: in
         return int(before - connection.execute(select(func.count()).select_from(dead_letters)).scalar_one())
 
 
+def reasons(database: Database) -> dict[str, int]:
+    """Why letters are dead → how many."""
+    query = select(dead_letters.c.reason, func.count()).group_by(dead_letters.c.reason)
+    with database.read() as connection:
+        return {reason: int(many) for reason, many in connection.execute(query).tuples()}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m serving.hub.again", description="Take up dead letters once more.")
     parser.add_argument("--config", type=Path, required=True, help="centre.toml")
@@ -63,14 +70,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             check(database)
             with away():
+                before = reasons(database)
                 gone = again(database, config.registry, SystemClock(), config.hub.dead_letter, options.reason)
         finally:
             database.close()
     except ServingError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{gone} dead letters fewer")
+    print(_told(before, options.reason, gone))
     return 0
+
+
+def _told(before: Mapping[str, int], reason: str | None, gone: int) -> str:
+    if reason is not None and reason not in before:
+        there = ", ".join(f"{name} ({many})" for name, many in sorted(before.items())) or "none"
+        return f"no dead letter was refused for '{reason}'; reasons of those there are: {there}"
+    taken = sum(before.values()) if reason is None else before[reason]
+    rest = (
+        "the others stay: see reason and detail in the table dead_letters" if gone < taken else "none of them is left"
+    )
+    return f"{gone} of {taken} dead letters could be stored now" + (f"; {rest}" if taken else "")
 
 
 if __name__ == "__main__":

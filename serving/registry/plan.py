@@ -48,9 +48,12 @@ class Line:
 def read_plan(path: Path) -> list[Line]:
     """Parents before what is in them; `InvalidError` says all that is wrong with the table itself."""
     try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidError(f"{path} cannot be read: {error}; it is to be a CSV file in UTF-8") from error
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InvalidError(f"{path} cannot be read ({error.strerror}): name a CSV file") from error
+    except UnicodeDecodeError as error:
+        number = error.object.count(b"\n", 0, error.start) + 1
+        raise InvalidError(f"{path}, line {number} is not UTF-8: save the table as CSV UTF-8") from error
     head = text.partition("\n")[0]
     rows = csv.DictReader(io.StringIO(text), delimiter=";" if ";" in head and "," not in head else ",")
     names = [(name or "").strip() for name in rows.fieldnames or ()]

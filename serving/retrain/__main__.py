@@ -14,7 +14,7 @@ from serving.drift.__main__ import look
 from serving.errors import ServingError
 from serving.export import __main__ as export_command
 from serving.export.fleet import export
-from serving.retrain.reasons import reasons
+from serving.retrain.reasons import new_failures, reasons
 from serving.retrain.steps import Run, commands, require_failures, run, run_all, shown
 from serving.settings import read_config
 
@@ -53,7 +53,10 @@ def _retrain(options: argparse.Namespace, run: Run) -> int:
     for each in drift:
         print(f"{each.asset_class}: {each.verdict} ({each.reason})")
     if not why:
-        print(f"{wanted.asset_class}: no reason to train a new model")
+        new = (
+            "no log of failures" if wanted.failures is None else f"{new_failures(cls, wanted)} new failures in the log"
+        )
+        print(f"{wanted.asset_class}: no reason to train a new model: no drift seen, {new} (enough: {options.enough})")
         return 0
     print(f"{wanted.asset_class}: a new model is due: " + "; ".join(why))
     todo = commands(wanted.fleet, wanted.sources)

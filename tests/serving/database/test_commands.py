@@ -16,7 +16,7 @@ def config(tmp_path):
 
 def test_tables_are_made(config, tmp_path, capsys):
     assert database(["check", "--config", config]) == 1
-    assert "has no tables: run python -m serving.database upgrade" in capsys.readouterr().err
+    assert "has no tables: run python -m serving.database upgrade --config centre.toml" in capsys.readouterr().err
     assert database(["version", "--config", config]) == 0
     assert capsys.readouterr().out == f"tables: none; this program: {head()}\n"
     assert database(["upgrade", "--config", config]) == 0
@@ -28,8 +28,10 @@ def test_what_is_wrong_is_told(tmp_path, capsys):
     assert database(["check", "--config", str(tmp_path / "none.toml")]) == 1
     assert database(["check", "--url", "mysql://host/name"]) == 1
     assert database(["check", "--url", f"sqlite:///{tmp_path}/no/centre.db"]) == 1
+    assert database(["check", "--url", "centre.db"]) == 1
     told = capsys.readouterr().err
-    for part in ("name an existing centre.toml", "expected sqlite", "check its url"):
+    missing = f"the database {tmp_path}/no/centre.db cannot be made (No such file or directory): make its folder"
+    for part in ("name an existing centre.toml", "expected sqlite", missing, "write sqlite:///centre.db"):
         assert part in told
 
 

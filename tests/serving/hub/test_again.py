@@ -55,7 +55,17 @@ def test_by_command(database, database_settings, tmp_path, capsys):
     config = tmp_path / "centre.toml"
     config.write_text(f'[database]\nurl = "{url}"\n')
     assert main(["--config", str(config)]) == 0
-    assert capsys.readouterr().out == "0 dead letters fewer\n"
+    assert capsys.readouterr().out == "0 of 0 dead letters could be stored now\n"
+    store = Store(database, RegistrySettings(), SystemClock(), 1 << 20)
+    store.commit(made.Sender().read(made.block(made.prognoses())))
+    assert main(["--config", str(config), "--reason", "unknown"]) == 0
+    assert capsys.readouterr().out.endswith("'unknown'; reasons of those there are: unknown_asset (1)\n")
+    assert main(["--config", str(config), "--reason", "unknown_asset"]) == 0
+    assert capsys.readouterr().out.startswith("0 of 1 dead letters could be stored now; the others stay")
+    with database.write() as connection:
+        register(connection, Act("ann", 1), "m1", "pump", gateway=made.GATEWAY)
+    assert main(["--config", str(config)]) == 0
+    assert capsys.readouterr().out == "1 of 1 dead letters could be stored now; none of them is left\n"
     config.write_text("[databas]\n")
     assert main(["--config", str(config)]) == 1
     assert "did you mean 'database'?" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import pytest
 
 from serving.api.keys import create_key, revoke_key
+from serving.api.keys import main as keys
 from serving.database.queries import find_asset, list_assets
 from serving.errors import InvalidError
 from serving.registry.__main__ import main
@@ -72,6 +73,12 @@ def test_a_table_that_is_none(tmp_path, text):
     with pytest.raises(InvalidError) as caught:
         read_plan(table(tmp_path, text))
     assert BAD[text] in str(caught.value)
+
+
+def test_a_table_in_another_encoding_names_the_line(tmp_path):
+    (tmp_path / "plant.csv").write_bytes("path,title\nnorth,x\nnorth/l1,Abfüllung\n".encode("latin-1"))
+    with pytest.raises(InvalidError, match=r"plant\.csv, line 3 is not UTF-8: save the table as CSV UTF-8"):
+        read_plan(tmp_path / "plant.csv")
 
 
 def test_all_that_stands_in_the_way_is_told_and_nothing_is_changed(database, tmp_path):
@@ -185,6 +192,15 @@ def test_without_a_bundle_a_class_is_taken_with_a_warning(tmp_path, capsys):
     config.write_text(config.read_text().replace("*/bundle", "none/bundle"))
     assert main(["register", "pump-9", "--class", "tinny", "--config", str(config)]) == 0
     assert "warning: class 'tinny' is taken as it is written" in capsys.readouterr().err
+
+
+def test_a_key_without_plant_or_role_names_the_option(run, tmp_path, capsys):
+    config = ["--config", str(tmp_path / "centre.toml")]
+    run("show")
+    assert keys(["create", "--role", "read", *config]) == 1
+    assert "--plant is missing: name the plants it may see" in capsys.readouterr().err
+    assert keys(["create", "--plant", "north", *config]) == 1
+    assert "--role is missing: expected some of read" in capsys.readouterr().err
 
 
 def test_the_audit_is_plain_text_with_the_names_of_keys(run, database):
