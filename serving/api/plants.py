@@ -97,7 +97,9 @@ class AlarmForm(Form):
     term: int
     number: int
     model_id: str
-    prognosis: dict[str, float | bool | None]
+    prognosis: dict[str, float | bool | None] = Field(
+        description="as its gateway sent it; `open` true: a remaining life that is null reaches beyond the cap"
+    )
     contributions: list[ContributionForm]
     simulated: bool
     received: str

@@ -71,11 +71,18 @@ def test_each_member_of_a_request_is_told():
     assert told == {field.alias or name for name, field in PredictRequest.model_fields.items()}
 
 
-def test_codes_have_the_status_that_is_told():
+def test_all_codes_are_told_with_their_status():
     rows = rows_after("the message says what to do.")
-    told = {code: int(row[0]) for row in rows for code in re.findall(r"`(\w+)`", row[1])}
-    assert told == {code: STATUS[code] for code in told}
-    assert {"conflict", "owner", "not_newer", "unknown_asset", "key_reused", "late"} <= set(told)
+    assert {code: int(row[0]) for row in rows for code in re.findall(r"`([a-z_]+)`", row[1])} == STATUS
+
+
+def test_what_is_pasted_has_its_keys():
+    """A variable that is used was set above it."""
+    known = set()
+    for block in re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL):
+        for line in block.splitlines():
+            assert set(re.findall(r"\$([A-Z]\w*)", line)) <= known, line
+            known |= set(re.findall(r"^([A-Z]\w*)=", line))
 
 
 BODIES = re.findall(r"localhost:3000/predict .*?-d '(.*?)'\n", GUIDE, re.DOTALL)

@@ -61,7 +61,7 @@ def test_what_cannot_be(connection):
         add_node(connection, ACT, "north/l1/pump-9", asset="p1")
     with pytest.raises(UnknownError, match=r"no 'north/l2': it ends at north"):
         add_node(connection, ACT, "north/l2/pump-9")
-    with pytest.raises(UnknownError, match="^there is no plant 'south': list"):
+    with pytest.raises(UnknownError, match=r"^there is no plant 'south': list"):
         find_node(connection, "south/l1")
     with pytest.raises(UnknownError, match="asset 'p9'"):
         add_node(connection, ACT, "north/l1/pump-9", asset="p9")
