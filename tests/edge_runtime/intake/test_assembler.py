@@ -178,7 +178,7 @@ def in_order_by_channel(rows):
     return kept
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(_rows, _rules, st.sampled_from([3, 35]), st.booleans(), st.integers(0, 12), st.sampled_from([4, 2048]))
 def test_a_recording_as_a_table_and_as_messages_gives_the_same_observations(rows, specs, max_gap, live, poll, most):
     rules = rules_of(*(Rule(f"c{i}", kind, age, late) for i, (kind, age, late) in enumerate(specs)), max_gap=max_gap)
@@ -218,7 +218,7 @@ def test_a_recording_as_a_table_and_as_messages_gives_the_same_observations(rows
         assert machines.assembler.duplicate[machine] + again[machine] == expected.duplicates
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 100), st.floats(width=32, allow_nan=False), st.integers(-50, 200)), max_size=30)
 )

@@ -141,7 +141,7 @@ _message = st.tuples(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(_message, min_size=1, max_size=40), st.integers(0, 7))
 def test_messages_give_what_their_table_gives(messages, poll):
     messages = sorted(messages, key=lambda message: message[1])
@@ -278,7 +278,7 @@ _arrivals = st.one_of(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.tuples(_arrivals, st.integers(-30, 100), st.booleans()), max_size=25),
     st.sampled_from([MINUTES, AS_THEY_COME, CYCLES]),

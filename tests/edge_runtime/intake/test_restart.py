@@ -51,7 +51,7 @@ def spelled(batches):
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(_steps, _steps, _steps, st.sampled_from([MINUTES, AS_THEY_COME]), st.booleans(), st.sampled_from([3, 2048]))
 def test_it_goes_on_as_if_nothing_had_happened(before, between, after, time, late, most):
     changes = {"time": time, "channels": LATE if late else CHANNELS}

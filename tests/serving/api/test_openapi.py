@@ -77,7 +77,7 @@ def test_no_server_error(api):
         for mode in GenerationMode:
 
             @given(case=operation.as_strategy(generation_mode=mode), tame=strategies.booleans())
-            @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+            @settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
             def check(case, tame):
                 body = case.body
                 if isinstance(body, dict) and isinstance(body.get("fleet"), str):
