@@ -6,16 +6,25 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from serving.demo.errors import DemoError
-from serving.demo.show import Options, Show, Stop
+from serving.demo.stop import Stop
+
+if TYPE_CHECKING:
+    from serving.demo.show import Options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _options(arguments)
+    given = _given(arguments)
     with Stop() as stop:
+        # Takes a second or more, in which Ctrl-C is to be heard, and no traceback of a library to be shown.
+        from serving.demo.show import Show
+
+        if stop.wanted:
+            return 0
         try:
-            Show(options, stop).run()
+            Show(_options(given), stop).run()
         except DemoError as error:
             if stop.wanted:
                 return 0
@@ -24,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _options(arguments: Sequence[str] | None) -> Options:
+def _given(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m serving.demo",
         description="A gateway, a broker, a hub, the prediction service and their database on this computer: the last "
@@ -38,7 +47,12 @@ def _options(arguments: Sequence[str] | None) -> Options:
     add("--stay", action="store_true", help="go on after the last failure, until Ctrl-C")
     add("--plain", action="store_true", help="lines instead of a live view; always so where there is no terminal")
     add("--folder", type=Path, help="keep all files here (default: a temporary folder that is removed at the end)")
-    given = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def _options(given: argparse.Namespace) -> Options:
+    from serving.demo.show import Options
+
     return Options(
         fleet=given.fleet,
         machines=given.machines,

@@ -123,7 +123,10 @@ class Plant:
         self.processes.start("broker", ["serving.demo.broker", str(self.folder), str(self.ports.broker)], {}, last=1)
         upgrade(self.database)
         if self.ports.service is not None:
+            temporary = self.folder / "tmp"  # BentoML leaves folders there, where it is ended by a signal
+            temporary.mkdir()
             environment = {
+                "TMPDIR": str(temporary),
                 "OVERHAUL_CENTRE": str(config),
                 "BENTOML_HOME": str(self.folder / "bentoml"),
                 "BENTOML_DO_NOT_TRACK": "True",

@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType, TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -25,6 +22,7 @@ from serving.demo.errors import ChoiceError, DemoError
 from serving.demo.plant import Plant
 from serving.demo.reading import FromDatabase, FromService
 from serving.demo.recording import Stage, prepare, read_contract
+from serving.demo.stop import Stop
 from serving.demo.view import View, summary
 from serving.demo.watch import Machine, Scene, Watch
 from serving.demo.words import Words
@@ -32,7 +30,6 @@ from serving.demo.words import Words
 LASTS = 40.0  # seconds that the longest life takes, by default
 EVERY, EVERY_LINE = 0.25, 3.0  # seconds between two pictures, between two lines
 STALLED = 60.0  # seconds without anything new
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -48,49 +45,9 @@ class Options:
     folder: Path | None = None
 
 
-class Stop:
-    """Whether the user wants it to end: Ctrl-C, SIGTERM, or the terminal was closed. Twice: at once."""
-
-    def __init__(self) -> None:
-        self._event = threading.Event()
-        self._before: dict[int, Any] = {}
-        self.at_once: Callable[[], None] = _nothing
-
-    @property
-    def wanted(self) -> bool:
-        return self._event.is_set()
-
-    def set(self) -> None:
-        self._event.set()
-
-    def wait(self, seconds: float) -> bool:
-        return self._event.wait(seconds)
-
-    def __enter__(self) -> Stop:
-        for number in _SIGNALS:
-            self._before[number] = signal.signal(number, self._came)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        for number, handler in self._before.items():
-            # Who presses Ctrl-C once more while Python ends has been heard already.
-            signal.signal(number, signal.SIG_IGN if self.wanted else handler)
-
-    def _came(self, number: int, _: FrameType | None) -> None:
-        if self.wanted and number != signal.SIGHUP:
-            self.at_once()
-        self._event.set()
-
-
 class _Console(Console):
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError  # rich would end the program, and leave ours running
-
-
-def _nothing() -> None:
-    pass
 
 
 class Show:
@@ -115,6 +72,7 @@ class Show:
             try:
                 self._line(f"starting; files and logs are in {folder}")
                 plant.start_centre()
+                self._line(f"reading the records of {self.options.fleet}")
                 stage = prepare(self.options.fleet, contract, self.options.machines, folder, time.time_ns())
                 self._play(plant, stage)
             except OSError as error:
@@ -150,6 +108,8 @@ class Show:
     def _play(self, plant: Plant, stage: Stage) -> None:
         speed = stage.length / LASTS if self.options.speed is None else self.options.speed
         plant.start_gateway(stage, speed)
+        if plant.url is not None:
+            self._line("waiting for the service, which loads and tests the bundle: some seconds")
         plant.wait_for_service()
         if self.stop.wanted:
             return

@@ -17,7 +17,7 @@ from serving.demo.words import Words
 
 COLOURS = ("green", "yellow", "dark_orange", "red")  # by level of alarm
 _BAR, _AXIS, _TREND = 5, 24, 14  # characters
-_WIDE, _MEDIUM = 118, 92  # of the terminal
+_COLUMNS = (0, 1, 2, 3, 4, 5, 6), (0, 1, 2, 3, 6), (0, 1, 2, 6)  # shown, where there is room for them
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _ALARMS = 6  # shown
 
@@ -34,8 +34,9 @@ class View:
 
     def scene(self, scene: Scene, over: Sequence[Machine]) -> RenderableType:
         """`over`: machines whose record has been played."""
-        body: list[RenderableType] = [self._table(scene, over), self._legend(), Text(), self._alarms(scene)]
-        body += [Text(), self._footer(scene)]
+        table = self._table(scene, over)
+        body: list[RenderableType] = [table, self._legend() if len(table.columns) > len(_COLUMNS[-1]) else Text()]
+        body += [Text(), self._alarms(scene), Text(), self._footer(scene)]
         subtitle = f"{self._words.moment(scene.now)} of {self._words.number(self._length)}"
         if self._speed is not None:
             subtitle += f", {self._speed:,.0f} times as fast as it was"
@@ -58,19 +59,31 @@ class View:
         table = Table(box=None, expand=True, pad_edge=False, header_style="dim")
         headings = ["machine", "health", f"life left ({words.units})", f"0 … {words.cap:g}", "since new"]
         headings += [f"fails in {words.horizon:g} {words.units}", "alarm"]
-        shown = self._shown()
+        widths = self._widths(headings)
+        shown = self._shown(widths)
         for place in shown:
-            table.add_column(headings[place], style="bold" if place == 0 else "", no_wrap=True)
+            table.add_column(headings[place], style="bold" if place == 0 else "", no_wrap=True, min_width=widths[place])
         for machine in scene.machines:
             row = self._row(machine, machine in over)
             table.add_row(*(row[place] for place in shown))
         return table
 
-    def _shown(self) -> tuple[int, ...]:
-        """Columns that there is room for."""
-        if self._width >= _WIDE:
-            return 0, 1, 2, 3, 4, 5, 6
-        return (0, 1, 2, 3, 6) if self._width >= _MEDIUM else (0, 1, 2, 6)
+    def _widths(self, headings: Sequence[str]) -> list[int]:
+        """Of the columns, whatever comes: what is shown does not change on the way, and no verdict is cut."""
+        words = self._words
+        bar = _BAR + len(" 100%")
+        remaining = 5 + len(f"  {words.interval(words.cap, math.inf)}")
+        verdict = len(f"failed, foreseen {words.with_unit(self._length)}")
+        needed = [0, bar, remaining, _AXIS, _TREND, bar, verdict]
+        needed[0] = max(len(machine.asset) for machine in words.stage.machines)
+        return [max(len(heading), width) for heading, width in zip(headings, needed, strict=True)]
+
+    def _shown(self, widths: Sequence[int]) -> tuple[int, ...]:
+        """Columns that there is room for, two characters between them, in a frame of four."""
+        for columns in _COLUMNS:
+            if sum(widths[place] + 2 for place in columns) + 2 <= self._width:
+                return columns
+        return _COLUMNS[-1]
 
     def _row(self, machine: Machine, over: bool) -> list[RenderableType]:
         point, words = machine.newest, self._words
@@ -118,8 +131,6 @@ class View:
         return Text("".join(_BLOCKS[round(level * (len(_BLOCKS) - 1))] for level in levels), style=colour)
 
     def _legend(self) -> Text:
-        if self._width < _MEDIUM:
-            return Text()
         return Text("● foretold   ━ interval   ◆ truth, which the twins are not told", style="dim")
 
     def _alarms(self, scene: Scene) -> RenderableType:

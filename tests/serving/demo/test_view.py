@@ -1,5 +1,6 @@
 """What the screen shows, at several widths."""
 
+import dataclasses
 import io
 
 import pytest
@@ -38,6 +39,18 @@ def test_a_machine_fails_foreseen(tmp_path, width):
     assert "…│" not in text.replace(" ", "")  # nothing is cut
     assert ("since new" in text) == (width >= 118)
     assert ("◆" in text) == (width >= 92)
+
+
+@pytest.mark.parametrize("width", [92, 99, 108, 120, 132])
+def test_no_verdict_is_cut(tmp_path, width):
+    played = stage(tmp_path)
+    long = [dataclasses.replace(each, asset=f"pump-00{each.asset}") for each in played.machines]
+    played = dataclasses.replace(played, machines=tuple(long))
+    words, now = Words(played), scene(played, 620)
+    text = shown(View(words, None, "", None, width).scene(now, [now.machines[0]]), width)
+    assert "failed, foreseen 95.0 h" in text
+    assert "pump-00m3" in text
+    assert "…│" not in text.replace(" ", "")
 
 
 def test_before_anything_is_known(tmp_path):
