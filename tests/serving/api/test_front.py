@@ -110,7 +110,7 @@ def test_roles(client, sqlite):
     assert ask(client, bearer(reader), {**going_on, "store": False})[0] == 200
     assert ask(client, bearer(observer), going_on)[0] == 200
     assert ask(client, bearer(commander))[:2] == (403, "role")
-    with pytest.raises(InvalidError, match="roles boss"):
+    with pytest.raises(InvalidError, match="role boss"):
         key(sqlite, "boss")
 
 
