@@ -154,7 +154,8 @@ class Intake:
         numbers, received = self._values.read(plan, values)
         packed = self.records.pack(row, time, t_rx, *numbers)
         event, age = numbers[-2:]
-        if not plan.places:
+        says_nothing = self.assembles and not received and event == 0 and not age >= 0  # "no event" is all it says
+        if not plan.places or says_nothing:
             self._refuse(arrival, "empty")
         elif self.assembles:
             journal = [packed] if self._note(row, time, event, age) else []

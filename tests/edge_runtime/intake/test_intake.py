@@ -217,6 +217,16 @@ def test_values_are_refused_one_by_one(time, values, counted, kept):
         assert str(plant.observed()[-1][1:3]) == str(tuple(map(float, kept)))
 
 
+def test_no_event_is_nothing_where_samples_are_assembled():
+    plant = Plant(time=MINUTES)
+    for seconds in (5, 6):
+        plant.add("a", seconds, {"event": 0})
+    plant.add("a", 7, {"event": 2})
+    plant.round()
+    assert plant.intake.counts == {"empty": 2}
+    assert plant.back == [1, 2, 3]
+
+
 @pytest.mark.parametrize("channels", [MINUTES, AS_THEY_COME])
 @pytest.mark.parametrize(
     ("asset", "time", "reason"),
