@@ -26,6 +26,7 @@ CONSTANT = 1e-6  # a sensor whose spread is below this share of its range does n
 PRINCIPAL_COMPONENTS = 2
 RIDGE = 10.0
 MIN_REGIME_ROWS = 20
+LEAST_REACH = 1.0  # healthy standard deviations that a smoothed sensor may at least move without being called novel
 
 
 def fit_normalisation(
@@ -102,6 +103,8 @@ def fit_normalisation(
         weights=np.zeros((len(use), 0), np.float32),
         healthy=1.0,
         failed=0.0,
+        middle=np.zeros(len(use), np.float32),
+        reach=np.ones(len(use), np.float32),
         notes=tuple(notes),
     )
 
@@ -109,7 +112,7 @@ def fit_normalisation(
 def fit_projections(
     parameters: Parameters, smooth: Float32, rul: Float32, healthy: Bool, at_failure: Bool, weight: Float32
 ) -> Parameters:
-    """Health-index projections from smoothed normalised sensors [R,S].
+    """Health-index projections from smoothed normalised sensors [R,S], and the extent of these.
 
     The first is a ridge regression of the capped remaining life `rul` [R] (NaN: unknown) and carries `health`; the
     others are principal components. `weight` [R] weighs machines equally. `at_failure` marks each failed life's last
@@ -135,8 +138,11 @@ def fit_projections(
     if not healthy_level > failed_level:
         notes = (*notes, "health does not fall towards failure on the training machines: do not use it")
         healthy_level = failed_level + max(abs(failed_level), 1.0)
+    low, high = smooth.min(axis=0), smooth.max(axis=0)
     return replace(
         parameters,
+        middle=((low + high) / 2).astype(np.float32),
+        reach=np.maximum((high - low) / 2, LEAST_REACH).astype(np.float32),
         projections=("ridge", *(f"pc{i + 1}" for i in range(components))),
         weights=weights.astype(np.float32),
         healthy=healthy_level,

@@ -7,7 +7,7 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from features.array import Array, clip, combine, constant, matmul, namespace, row_max, row_sum, split
+from features.array import Array, combine, constant, matmul, namespace, row_max, row_sum, split
 from features.parameters import Parameters
 
 
@@ -36,10 +36,10 @@ class Normalisation:
     parameters: Parameters
 
     def __call__(self, values: Array, conditions: Array | None) -> tuple[Array, Array | None]:
-        """z [B,S] of `values` [B,S], NaN where a value or any condition [B,K] is; and `unfamiliar` [B,1].
+        """z [B,S] of `values` [B,S], NaN where a value or any condition [B,K] is; and how far out the conditions are.
 
-        `unfamiliar`, None without conditions, rises from 0 at the edge of the conditions seen in training to 1 at
-        twice their extent.
+        That is [B,1], None without conditions: 0 in the middle of the nearest regime, 1 at the edge of what training
+        machines showed there.
         """
         p, xp = self.parameters, namespace(values)
         if conditions is None:
@@ -56,10 +56,10 @@ class Normalisation:
             sensors, k = len(p.sensors), c.shape[1]
             expected, spread, centre, half_width = split(row, [sensors, sensors, k, k])
             offset = (c - centre) / half_width
-        unfamiliar = clip(row_max(xp.abs(offset)) - constant(values, 1), 0.0, 1.0)
+        outside = row_max(xp.abs(offset))
         # NaN where any condition is, otherwise exactly 0
         poison = row_sum(conditions - c)
-        return (values - expected) / spread + poison, unfamiliar
+        return (values - expected) / spread + poison, outside
 
     def _nearest(self, conditions: Array) -> Array:
         """Index of the nearest regime, int64[B]: argmin of |c − μ|² = |μ|² − 2 c·μ + |c|², without the last term."""

@@ -30,6 +30,8 @@ class Parameters:
     weights: Float32  # [S,P]
     healthy: float  # median of the health projection on healthy machines
     failed: float  # median of it at failure
+    middle: Float32  # [S] of the smoothed normalised sensors of training machines, from new to failed
+    reach: Float32  # [S] from the middle to the edge of what they showed
     notes: tuple[str, ...] = ()  # what a reader of the manifest has to know, e.g. too few healthy rows
 
     def save(self, path: Path) -> None:
@@ -62,4 +64,6 @@ def unfitted(sensors: tuple[str, ...], conditions: int) -> Parameters:
         weights=np.zeros((len(sensors), 0), np.float32),
         healthy=1.0,
         failed=0.0,
+        middle=np.zeros(len(sensors), np.float32),
+        reach=np.ones(len(sensors), np.float32),
     )

@@ -49,7 +49,7 @@ class Features:
     quality: Array  # f32[B,C]
     health: Array  # f32[B,1]
     contribution: Array  # f32[B,C]
-    unfamiliar: Array  # f32[B,1]
+    novelty: Array  # f32[B,1] how far out conditions and smoothed sensors are: 1 = at the edge of what training saw
     clock: Signals
     waveforms: dict[str, Array]  # f32[K,Fw] features of the snapshots of this observation
 
@@ -113,7 +113,7 @@ class FeatureStep:
         dt = xp.where(begins, constant(dt, 0), dt)  # the time before a life is no part of it
         conditions = self._conditions(clean)
         values, snapshots = self._values(clean, seen)
-        z, unfamiliar = Normalisation(self.parameters)(values, conditions)
+        z, outside = Normalisation(self.parameters)(values, conditions)
         unusable = xp.isnan(z)
         if cls.features.spike is not None:
             spike = self._spike(z, state)
@@ -129,7 +129,7 @@ class FeatureStep:
             quality=flags,
             health=health,
             contribution=contribution,
-            unfamiliar=dt * constant(dt, 0) if unfamiliar is None else unfamiliar,
+            novelty=self._novelty(rows, outside),
             clock=signals,
             waveforms=snapshots,
         )
@@ -221,6 +221,12 @@ class FeatureStep:
         both = matmul(rows[:, self.filters.health_row, :], np.concatenate([weight, -weight * split_among], axis=1))
         health, contribution = split(both, [1, channels])
         return clip(health - constant(rows, p.failed / scale), 0.0, 1.0), contribution
+
+    def _novelty(self, rows: Array, outside: Array | None) -> Array:
+        """The farthest of the operating conditions (`outside` [B,1]) and of the smoothed sensors, [B,1]."""
+        p, smooth = self.parameters, rows[:, self.filters.health_row, :]
+        sensors = row_max(namespace(rows).abs(smooth - constant(rows, p.middle)) / constant(rows, p.reach))
+        return sensors if outside is None else namespace(rows).maximum(sensors, outside)
 
     def _vector(self, rows: Array, signals: Signals) -> Array:
         """Columns in the order of `names`."""

@@ -68,7 +68,7 @@ def feature_graph(step: FeatureStep) -> onnx.ModelProto:
         "tick": squeeze(features.clock.ticks.astype(ndx.float32)),
         "since_new": squeeze(features.clock.since_new),
         "warming_up": squeeze(features.clock.warming_up),
-        "unfamiliar": squeeze(features.unfamiliar),
+        "novelty": squeeze(features.novelty),
         "health": squeeze(features.health),
         "quality": features.quality,
         "contribution": features.contribution,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,19 +17,33 @@ from sklearn.isotonic import IsotonicRegression
 from data import command, paths
 from training import metrics, predictions
 from training.calibration import RUL_MODELS, Calibration, Head
+from training.censoring import known_weights
 from training.dataset import Dataset, machine_weights
 from training.params import PrognosisParams, read_params
 
 KNOTS = 33  # of the curves over predicted remaining life
+TAILS = 31  # ways to divide what an interval leaves out between below and above
+FAMILIAR = 0.99  # share of the rows of machines like those of training that are called familiar
 RANKS = np.array([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0])
 
 
 def out_of_fold(dataset: Dataset) -> pd.DataFrame:
-    """Training rows with what each family said of them out of fold: columns lstm, aged, free, path."""
+    """Training rows with what was said of them out of fold: columns lstm, aged, free, path, novelty."""
     families = [predictions.read(dataset.fleet, name) for name in ("lstm", "xgboost", "isolation_forest")]
     table = pd.concat([dataset.rows, *families], axis=1)
     table["path"] = -np.log2(table.score)
-    return table[table.fold >= 0].reset_index(drop=True)
+    table = table[table.fold >= 0].reset_index(drop=True)
+    for fold in dataset.folds:
+        own = (table.fold == fold).to_numpy()
+        table.loc[own, "novelty"] = dataset.part(fold).novelty[own]
+    return table
+
+
+def known(table: pd.DataFrame, limit: float = np.inf) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the rows after warm-up whose remaining life is known up to `limit`, and their weights."""
+    warm = np.flatnonzero(table.warm)
+    weight = known_weights(table.iloc[warm], limit)
+    return warm[weight > 0], weight[weight > 0]
 
 
 def by_family(table: pd.DataFrame, head: str) -> np.ndarray:
@@ -38,8 +53,9 @@ def by_family(table: pd.DataFrame, head: str) -> np.ndarray:
 
 def blend(table: pd.DataFrame, head: str) -> dict[str, float]:
     """Weights of the families, not negative, sum 1, that minimise the square error with machines weighted equally."""
-    judged = table[table.exact & table.warm]
-    said, root = by_family(judged, head), np.sqrt(machine_weights(judged))
+    where, weight = known(table)
+    judged, root = table.iloc[where], np.sqrt(weight)
+    said = by_family(judged, head)
     # Write the blend as the last family plus shares of the differences to it: the sum is 1 by construction.
     difference = (said[:, :-1] - said[:, -1:]) * root[:, None]
     rest = (judged.lower.to_numpy() - said[:, -1]) * root
@@ -58,36 +74,54 @@ def interval(
     """From the prediction to the ends of the interval at `knots`: binned cross-conformal quantiles of the residuals.
 
     Bins of predicted life hold equal weight; machines are weighted equally; the level is raised by the share of one
-    machine, as in split conformal prediction (Vovk et al. 2005; Barber et al. 2021 for the cross-validated form).
+    machine, as in split conformal prediction (Vovk et al. 2005; Barber et al. 2021 for the cross-validated form). Of
+    all intervals of a bin that hold so much, the one that is shortest within 0…cap, the last knot: near the cap, where
+    it costs nothing above, all that may lie outside lies below.
     """
-    judged = (table.exact & table.warm).to_numpy()
-    own = table[judged]
-    p, weight = predicted[judged], machine_weights(own)
-    residual = own.lower.to_numpy() - p
-    machines = own.asset.nunique()
-    tail = (1 - min(params.interval * (1 + 1 / machines), 1.0)) / 2
+    where, weight = known(table)
+    judged, p = table.iloc[where], predicted[where]
+    level = min(params.interval * (1 + 1 / judged.asset.nunique()), 1.0)
     edges = np.unique(metrics.weighted_quantile(p, np.linspace(0, 1, params.bins + 1), weight))
     if len(edges) < 3:
         edges = np.array([p.min() - 1, p.max()])
     index = np.clip(np.searchsorted(edges, p, side="left") - 1, 0, len(edges) - 2)
-    centres, lower, upper = [], [], []
+    centres, ends = [], []
     for b in np.unique(index):
         inside = index == b
         centres.append(np.average(p[inside], weights=weight[inside]))
-        low, high = metrics.weighted_quantile(residual[inside], np.array([tail, 1 - tail]), weight[inside])
-        lower.append(min(low, 0.0))
-        upper.append(max(high, 0.0))
+        residual = judged.lower.to_numpy()[inside] - p[inside]
+        ends.append(_shortest(residual, p[inside], weight[inside], level, knots[-1]))
+    lower, upper = np.array(ends).T
     return np.interp(knots, centres, lower), np.interp(knots, centres, upper)
 
 
-def failure_curve(table: pd.DataFrame, predicted: np.ndarray, knots: np.ndarray) -> np.ndarray:
+def _shortest(residual: np.ndarray, p: np.ndarray, weight: np.ndarray, level: float, cap: float) -> tuple[float, float]:
+    """Ends, around 0, of the interval of residuals that holds `level` of the weight and is shortest within 0…cap."""
+    below = np.linspace(0, 1 - level, TAILS)  # of the weight
+    lower = np.minimum(metrics.weighted_quantile(residual, below, weight), 0.0)
+    upper = np.maximum(metrics.weighted_quantile(residual, np.minimum(below + level, 1.0), weight), 0.0)
+    width = [
+        np.average(np.minimum(p + high, cap) - np.maximum(p + low, 0), weights=weight)
+        for low, high in zip(lower, upper, strict=True)
+    ]
+    best = int(np.argmin(width))
+    return float(lower[best]), float(upper[best])
+
+
+def failure_curve(table: pd.DataFrame, predicted: np.ndarray, knots: np.ndarray, horizon: float) -> np.ndarray:
     """Probability of failing within the horizon at `knots`: isotonic in the predicted life, never quite 0 or 1."""
-    judged = (table.failed_within.notna() & table.warm).to_numpy()
-    own = table[judged]
+    where, weight = known(table, horizon)
+    judged = table.iloc[where]
     fitted = IsotonicRegression(increasing=False, out_of_bounds="clip", y_min=0, y_max=1)
-    fitted.fit(predicted[judged], own.failed_within, sample_weight=machine_weights(own))
-    least = 0.5 / own.asset.nunique()
+    fitted.fit(predicted[where], judged.failed_within, sample_weight=weight)
+    least = 0.5 / judged.asset.nunique()
     return np.clip(fitted.predict(knots), least, 1 - least)
+
+
+def familiar(table: pd.DataFrame) -> float:
+    """The novelty that FAMILIAR of the rows of machines never seen do not exceed; at least the edge of training."""
+    own = table[table.warm]
+    return max(1.0, float(metrics.weighted_quantile(own.novelty.to_numpy(), FAMILIAR, machine_weights(own))))
 
 
 def anomaly_scale(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -112,8 +146,10 @@ def calibrate(
         weights = blend(table, head)
         predicted = blended(table, head, weights, cap)
         lower, upper = interval(table, predicted, knots, params)
-        made[head] = Head(weights, lower.tolist(), upper.tolist(), failure_curve(table, predicted, knots).tolist())
-    known = table[table.failed_within.notna() & table.warm]
+        made[head] = Head(
+            weights, lower.tolist(), upper.tolist(), failure_curve(table, predicted, knots, horizon).tolist()
+        )
+    where, weight = known(table, horizon)
     odd, ranks = anomaly_scale(table)
     return Calibration(
         cap=cap,
@@ -121,21 +157,27 @@ def calibrate(
         level=params.interval,
         knots=knots.tolist(),
         heads=made,
-        prior=float(np.average(known.failed_within, weights=machine_weights(known))),
+        prior=float(np.average(table.failed_within.iloc[where], weights=weight)),
         anomaly_path=odd.tolist(),
         anomaly_rank=ranks.tolist(),
+        familiar=familiar(table),
+        familiar_share=FAMILIAR,
     )
 
 
-def cross_validated(table: pd.DataFrame, heads: list[str], calibration: Calibration, params: PrognosisParams) -> dict:
-    """Figures per head: RMSE of each family and of the blend with standard errors; coverage and width of the interval.
+def cross_validated(
+    table: pd.DataFrame, heads: list[str], calibration: Calibration, params: PrognosisParams
+) -> dict[str, Any]:
+    """Figures per head: RMSE of each family and of the blend with standard errors, how well intervals and probabilities
+    hold.
 
-    Coverage is of intervals calibrated on the other folds.
+    The RMSE over all rows after warm-up, machines weighted equally, is what cutting each life at a random moment gives
+    in the mean over all cuts. Intervals and probabilities are those calibrated on the other folds.
     """
     cap, knots = calibration.cap, np.array(calibration.knots)
     judged = (table.exact & table.warm).to_numpy()
     label, machine = table.lower.to_numpy(), table.asset.to_numpy()
-    figures: dict = {}
+    figures: dict[str, Any] = {}
     for head in heads:
         weights = calibration.heads[head].weights
         predicted = blended(table, head, weights, cap)
@@ -144,21 +186,46 @@ def cross_validated(table: pd.DataFrame, heads: list[str], calibration: Calibrat
         for name, values in said.items():
             value, se = metrics.grouped_rmse(label[judged], values[judged], machine[judged])
             figures[head][name] = {"rmse": value, "se": se}
-        inside, width = np.zeros(len(table)), np.zeros(len(table))
+        low, high, probability = (np.full(len(table), np.nan) for _ in range(3))
         for fold in table.fold.unique():
             here = (table.fold == fold).to_numpy()
-            lower, upper = interval(table[~here], predicted[~here], knots, params)
-            low = np.maximum(predicted[here] + np.interp(predicted[here], knots, lower), 0)
-            high = np.minimum(predicted[here] + np.interp(predicted[here], knots, upper), cap)
-            inside[here] = (label[here] >= low - 1e-9) & (label[here] <= high + 1e-9)
-            width[here] = high - low
-        weight = machine_weights(table[judged])
-        figures[head]["interval"] = {
-            "level": params.interval,
-            "coverage": float(np.average(inside[judged], weights=weight)),
-            "width": float(np.average(width[judged], weights=weight)),
+            others, p = table[~here], predicted[here]
+            lower, upper = interval(others, predicted[~here], knots, params)
+            low[here] = np.maximum(p + np.interp(p, knots, lower), 0)
+            high[here] = np.minimum(p + np.interp(p, knots, upper), cap)
+            curve = failure_curve(others, predicted[~here], knots, calibration.horizon)
+            probability[here] = np.interp(p, knots, curve)
+        figures[head]["interval"] = {"level": params.interval} | interval_figures(table, predicted, low, high, cap)
+        where, weight = known(table, calibration.horizon)
+        outcome = table.failed_within.to_numpy()[where]
+        figures[head]["failure"] = {
+            "brier": metrics.brier(outcome, probability[where], weight),
+            "null_brier": metrics.brier(outcome, np.full(len(outcome), calibration.prior), weight),
         }
     return figures
+
+
+def interval_figures(
+    table: pd.DataFrame, predicted: np.ndarray, low: np.ndarray, high: np.ndarray, cap: float
+) -> dict[str, Any]:
+    """How intervals `low`…`high` hold the capped label, rows as in `known`.
+
+    `thirds`: coverage in each third of predicted life. `open`: share that reach the cap. `badly_covered`: share of
+    machines that lie outside most of the time.
+    """
+    where, weight = known(table)
+    judged, low, high, p = table.iloc[where], low[where], high[where], predicted[where]
+    inside = (judged.lower >= low - 1e-9) & (judged.lower <= high + 1e-9)
+    third = np.searchsorted(metrics.weighted_quantile(p, np.array([1 / 3, 2 / 3]), weight), p)
+    held = [float(np.average(inside[third == k], weights=weight[third == k])) for k in np.unique(third)]
+    own = pd.DataFrame({"asset": judged.asset, "inside": inside * weight, "weight": weight}).groupby("asset").sum()
+    return {
+        "coverage": float(np.average(inside, weights=weight)),
+        "thirds": held,
+        "width": float(np.average(high - low, weights=weight)),
+        "open": float(np.average(high >= 0.9999 * cap, weights=weight)),
+        "badly_covered": float((own.inside < 0.5 * own.weight).mean()),
+    }
 
 
 def run(fleet: str) -> None:
@@ -175,7 +242,9 @@ def run(fleet: str) -> None:
         cover = of["interval"]
         print(
             f"{fleet} {head}: {'; '.join(parts)} (weights {share}); {cover['level']:.0%} interval covers "
-            f"{cover['coverage']:.1%}, width {cover['width']:.1f} {dataset.asset_class.life.unit}"
+            f"{cover['coverage']:.1%} ({', '.join(f'{share:.1%}' for share in cover['thirds'])} by third of the "
+            f"prediction), width {cover['width']:.1f} {dataset.asset_class.life.unit}, "
+            f"{cover['badly_covered']:.1%} of machines mostly outside"
         )
 
 

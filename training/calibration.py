@@ -36,6 +36,8 @@ class Calibration:
     prior: float  # share of rows that fail within the horizon: what is known before anything is seen
     anomaly_path: list[float]  # relative path length of the isolation forest, rising
     anomaly_rank: list[float]  # share of healthy rows that are less odd
+    familiar: float  # novelty that few rows of machines never seen exceed: `unfamiliar` is 0 up to it, 1 at twice it
+    familiar_share: float  # of rows of such machines that do not exceed it
 
     def save(self, path: Path) -> None:
         path.write_bytes(TypeAdapter(Calibration).dump_json(self, indent=1))

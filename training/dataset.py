@@ -2,6 +2,7 @@
 
 artifacts/<fleet>/features/rows.parquet        one row a tick of every machine, training machines first
 artifacts/<fleet>/features/<part>/table.npy    float32 [rows, F]; parts: fold 0, 1, … (training machines), final (all)
+artifacts/<fleet>/features/<part>/novelty.npy  float32 [rows]: how far out each row is, 1 = the edge of training
 artifacts/<fleet>/features/<part>/names.json   feature names, and how many leading ones are free of age
 artifacts/<fleet>/features/<part>/parameters.npz
 """
@@ -35,6 +36,11 @@ class Part:
     def table(self) -> np.ndarray:
         """f32[R,F], memory-mapped."""
         return np.load(self.folder / "table.npy", mmap_mode="r", allow_pickle=False)
+
+    @cached_property
+    def novelty(self) -> np.ndarray:
+        """f32[R]; see `features.step.Features`."""
+        return np.load(self.folder / "novelty.npy", allow_pickle=False)
 
     @cached_property
     def names(self) -> list[str]:

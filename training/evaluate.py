@@ -23,7 +23,7 @@ from data.splits import Splits, read_splits
 from training import metrics, predictions, unknown_age
 from training.calibrate import out_of_fold
 from training.calibration import RUL_MODELS, Calibration
-from training.dataset import Dataset, machine_weights
+from training.dataset import FINAL, Dataset, machine_weights
 from training.prognosis import Said, prognose
 
 PER_MODEL = (*RUL_MODELS, "blend")
@@ -58,7 +58,8 @@ def native(asset_class: AssetClass, calibration: Calibration, rows: pd.DataFrame
     path = -np.log2(said.score.to_numpy(np.float64)).astype(np.float32)[:, None]
     models = Said(column("lstm"), by_head.get("aged", only), by_head.get("free", only), path)
     since_new = rows.since_new.to_numpy(np.float32)[:, None]
-    made = prognose(asset_class, calibration, models, since_new, rows.warming_up.to_numpy(np.float32)[:, None])
+    warming_up, novelty = (rows[name].to_numpy(np.float32)[:, None] for name in ("warming_up", "novelty"))
+    made = prognose(asset_class, calibration, models, since_new, warming_up, novelty)
     table = pd.DataFrame(
         {
             "rul": made.rul[:, 0],
@@ -66,6 +67,7 @@ def native(asset_class: AssetClass, calibration: Calibration, rows: pd.DataFrame
             "rul_upper": made.upper[:, 0],
             "failure_probability": made.failure_probability[:, 0],
             "anomaly_score": made.anomaly_score[:, 0],
+            "unfamiliar": made.unfamiliar[:, 0],
         },
         index=rows.index,
     )
@@ -163,8 +165,9 @@ def run(fleet: str) -> None:
     calibration = Calibration.load(paths.artifact(fleet, "calibration.json"))
     splits = read_splits(paths.artifact(fleet, "splits.json"))
     families = [predictions.read(fleet, name) for name in ("lstm", "xgboost", "isolation_forest")]
-    said = pd.concat(families, axis=1).loc[dataset.test.index]
-    table = native(dataset.asset_class, calibration, dataset.test, said)
+    rows = dataset.test.assign(novelty=dataset.part(FINAL).novelty[dataset.test.index])
+    said = pd.concat(families, axis=1).loc[rows.index]
+    table = native(dataset.asset_class, calibration, rows, said)
     scored = at_cuts(table, splits)
     figures = Figures()
     rul_figures(figures, scored, out_of_fold(dataset))
@@ -176,8 +179,8 @@ def run(fleet: str) -> None:
     figures.set("rul.cv.rmse", cross[head]["blend"]["rmse"])
     figures.set("rul.cv.se", cross[head]["blend"]["se"] or None, "one training machine")
     if len(dataset.heads) > 1:
-        without = native(dataset.asset_class, calibration, dataset.test.assign(since_new=False), said)
-        made = list(without.columns[dataset.test.columns.size :])
+        without = native(dataset.asset_class, calibration, rows.assign(since_new=False), said)
+        made = list(without.columns[rows.columns.size :])
         table = table.join(without[made].add_prefix(unknown_age.PREFIX))
     table["scored"] = table.index.isin(scored.index)
     table.to_parquet(paths.artifact(fleet, "predictions.parquet"), index=False)

@@ -160,8 +160,9 @@ def write_part(folder: Path, asset_class: AssetClass, parameters: Parameters, wh
     """The traced graph under `parameters` run over `whole`."""
     folder.mkdir(parents=True, exist_ok=True)
     step = FeatureStep(asset_class, parameters)
-    table = history.run(feature_graph(step).SerializeToString(), whole, ["features"], label=folder.name)
+    table = history.run(feature_graph(step).SerializeToString(), whole, ["features", "novelty"], label=folder.name)
     np.save(folder / "table.npy", table.columns["features"])
+    np.save(folder / "novelty.npy", table.columns["novelty"])
     (folder / "names.json").write_text(json.dumps({"names": step.names, "free_of_age": step.free_of_age}, indent=1))
     parameters.save(folder / "parameters.npz")
 

@@ -10,22 +10,31 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data.errors import DataError
+from training.censoring import FAR, LEAST_SPREAD
 from training.lstm_weights import LstmWeights
 
 Float32 = NDArray[np.float32]
-Sequence3 = tuple[Float32, Float32, Float32]  # features [T, F], labels [T], weights [T] of one life
 
 CHUNK = 512  # steps that prediction takes at once, carrying the state: bounds memory on long lives
 TOGETHER = 64  # lives predicted in one batch
 # An epoch is so many updates and not a pass over the data: a fit costs the same however large the fleet.
 STEPS_PER_EPOCH = 20
+
+
+class Life(NamedTuple):
+    """What one life teaches, row by row. Of a censored row the label is only known to exceed `label`."""
+
+    features: Float32  # [T, F]
+    label: Float32  # [T], remaining life / cap
+    weight: Float32  # [T], 0: seen but not judged
+    censored: Float32  # [T], 0 or 1
 
 
 @dataclass(frozen=True)
@@ -42,19 +51,20 @@ class LstmParams:
     seed: int = 0
 
 
-def fit(lives: Sequence[Sequence3], params: LstmParams, log: Callable[[int, float], None] | None = None) -> LstmWeights:
+def fit(lives: Sequence[Life], params: LstmParams, log: Callable[[int, float], None] | None = None) -> LstmWeights:
     """Weights learned from `lives`, each drawn equally often; the same for a seed on one machine.
 
-    Rows of weight 0 are seen but not judged. `log(epoch, loss)` is told the weighted mean square error.
+    `log(epoch, loss)` is told the weighted mean square error. A censored row is learned towards the label expected of a
+    row that outlasted its bound (see `training.censoring`).
     """
-    lives = [life for life in lives if life[2].any()]
-    if not lives:
+    lives = [life for life in lives if life.weight.any()]
+    if not any((life.weight * (1 - life.censored)).any() for life in lives):
         raise DataError("no life has a row with a label: the LSTM has nothing to learn from")
-    _check([X for X, _, _ in lives])
+    _check([life.features for life in lives])
     tf, keras = _keras()
-    model = _model(keras, lives[0][0].shape[1], params.units, params.dropout, params.seed)
-    label, weight = (np.concatenate([life[k] for life in lives]) for k in (1, 2))
-    model.layers[-1].bias.assign([np.average(label, weights=weight)])
+    model = _model(keras, lives[0].features.shape[1], params.units, params.dropout, params.seed)
+    known = np.concatenate([life.weight * (1 - life.censored) for life in lives])
+    model.layers[-1].bias.assign([np.average(np.concatenate([life.label for life in lives]), weights=known)])
     decay = keras.optimizers.schedules.CosineDecay(params.learning_rate, params.epochs * STEPS_PER_EPOCH)
     train = _trainer(tf, model, keras.optimizers.Adam(decay, clipnorm=1.0), params.units)
     batches = _batches(lives, params)
@@ -124,24 +134,47 @@ def _model(keras: Any, features: int, units: int, dropout: float, seed: int) -> 
 
 
 def _trainer(tf: Any, model: Any, optimizer: Any, units: int) -> Any:
-    """One step of gradient descent on x[B, T, F], y[B, T], weight[B, T]; free in B and T, so it is traced once."""
+    """One step of gradient descent on a batch of `_batches`; free in B and T, so it is traced once."""
     optimizer.build(model.trainable_variables)
 
-    def train(x: Any, y: Any, weight: Any) -> Any:
+    def mean_square(weight: Any, error: Any) -> Any:
+        return tf.math.divide_no_nan(tf.reduce_sum(weight * error * error), tf.reduce_sum(weight))
+
+    def train(x: Any, y: Any, weight: Any, censored: Any) -> Any:
         zero = tf.zeros([tf.shape(x)[0], units])
         with tf.GradientTape() as tape:
-            error = model([x, zero, zero], training=True)[0][..., 0] - y
-            loss = tf.math.divide_no_nan(tf.reduce_sum(weight * error * error), tf.reduce_sum(weight))
+            said = model([x, zero, zero], training=True)[0][..., 0]
+            fixed = tf.stop_gradient(said)
+            spread = tf.maximum(tf.sqrt(mean_square(weight * (1 - censored), fixed - y)), LEAST_SPREAD)
+            target = tf.where(censored > 0, _expected_beyond(tf, fixed, y, spread), y)
+            loss = mean_square(weight, said - target)
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return loss
 
     table = tf.TensorSpec([None, None])
-    return tf.function(train, input_signature=[tf.TensorSpec([None, None, model.inputs[0].shape[-1]]), table, table])
+    features = tf.TensorSpec([None, None, model.inputs[0].shape[-1]])
+    return tf.function(train, input_signature=[features, table, table, table])
 
 
-def _batches(lives: Sequence[Sequence3], params: LstmParams) -> Iterator[tuple[Float32, Float32, Float32]]:
-    """Without end: x[B, T, F], y[B, T], weight[B, T] of random pieces of lives.
+def _expected_beyond(tf: Any, predicted: Any, bound: Any, spread: Any) -> Any:
+    """`training.censoring.expected_beyond` in TensorFlow."""
+
+    def above(x: Any) -> Any:  # probability that a standard normal variable exceeds x
+        return 0.5 * tf.math.erfc(x * np.float32(np.sqrt(0.5)))
+
+    def density(x: Any) -> Any:
+        return tf.exp(-0.5 * x * x) * np.float32(1 / np.sqrt(2 * np.pi))
+
+    mean = tf.maximum(predicted, bound - FAR * spread)
+    low, high = (bound - mean) / spread, (1.0 - mean) / spread
+    beyond_cap = (1.0 - mean) * above(high) - spread * density(high)
+    gain = (spread * density(low) + beyond_cap * above(-low)) / above(low)
+    return tf.minimum(mean + gain, tf.maximum(mean, 1.0))
+
+
+def _batches(lives: Sequence[Life], params: LstmParams) -> Iterator[Life]:
+    """Without end: features [B, T, F], and label, weight, censored [B, T], of random pieces of lives.
 
     Pieces are not sorted by length to save padding: short ones end in failures, and batches that differ in their labels
     cost 1.5 cycles of error on C-MAPSS.
@@ -153,14 +186,13 @@ def _batches(lives: Sequence[Sequence3], params: LstmParams) -> Iterator[tuple[F
             queue.extend(rng.permutation(len(lives)))
         chosen, queue = queue[: params.batch], queue[params.batch :]
         pieces = [_piece(lives[k], params.crop, rng) for k in chosen]
-        X, y, weight = (_pad([piece[k] for piece in pieces]) for k in range(3))
-        yield np.clip(X, -params.clip, params.clip), y, weight
+        X, *rest = (_pad(arrays) for arrays in zip(*pieces, strict=True))
+        yield Life(np.clip(X, -params.clip, params.clip), *rest)
 
 
-def _piece(life: Sequence3, crop: int, rng: np.random.Generator) -> Sequence3:
-    start = rng.integers(len(life[0]))
-    X, y, weight = (array[start : start + crop] for array in life)
-    return X, y, weight
+def _piece(life: Life, crop: int, rng: np.random.Generator) -> Life:
+    start = rng.integers(len(life.features))
+    return Life(*(array[start : start + crop] for array in life))
 
 
 def _pad(arrays: Sequence[Float32]) -> Float32:

@@ -19,7 +19,7 @@ from features.history import History
 from training.trees import Trees
 
 LIFE_OUTPUTS = ("rul", "rul_lower", "rul_upper", "rul_lstm", "rul_xgboost")
-SCORE_OUTPUTS = ("anomaly_score", "failure_probability")
+SCORE_OUTPUTS = ("anomaly_score", "failure_probability", "unfamiliar")
 LIFE_TOLERANCE = 1e-3
 RELATIVE_TOLERANCE = 1e-5  # of the cap
 SCORE_TOLERANCE = 1e-5

@@ -32,6 +32,7 @@ class Prognosis:
     anomaly_score: Array
     rul_model: Array
     warming_up: Array
+    unfamiliar: Array
     with_age: Array  # 1 where the age is known and used
 
 
@@ -48,12 +49,13 @@ def slopes(knots: Float32, values: Float32) -> Float32:
 
 
 def prognose(
-    asset_class: AssetClass, calibration: Calibration, said: Said, since_new: Array, warming_up: Array
+    asset_class: AssetClass, calibration: Calibration, said: Said, since_new: Array, warming_up: Array, novelty: Array
 ) -> Prognosis:
-    """Blend, interval, failure probability and anomaly score; `since_new`, `warming_up` f32[B,1].
+    """Blend, interval, failure probability and anomaly score; `since_new`, `warming_up`, `novelty` f32[B,1].
 
-    While a twin warms up the interval widens to all of 0…cap and the failure probability moves to its prior. Where the
-    interval reaches the cap its upper end is +inf: such remaining lives were never told apart.
+    While a twin warms up, and as far as what it sees is unfamiliar, the interval widens to all of 0…cap and the failure
+    probability moves to its prior. Where the interval reaches the cap its upper end is +inf: such remaining lives were
+    never told apart.
     """
     xp, cal, like = namespace(said.lstm), calibration, said.lstm
     if asset_class.life.age == "required":
@@ -78,8 +80,10 @@ def prognose(
     knots = np.array(cal.knots, np.float32)
     curves = np.concatenate([cal.curves(h) for h in heads], axis=1)
     made = choose(matmul(ramps(rul, knots), slopes(knots, curves)) + constant(like, curves[:1]))
+    unfamiliar = clip(novelty / constant(like, cal.familiar) - constant(like, 1), 0.0, 1.0)
+    unknown = xp.maximum(warming_up, unfamiliar)
     nothing_known = constant(like, [[0.0, cal.cap, cal.prior]])
-    made = made * (constant(like, 1) - warming_up) + warming_up * nothing_known
+    made = made * (constant(like, 1) - unknown) + unknown * nothing_known
     lower, upper, probability = split(made, [1, 1, 1])
     upper = xp.where(upper >= constant(like, 0.9999 * cal.cap), constant(like, np.inf), upper)
 
@@ -87,4 +91,4 @@ def prognose(
     ranks = np.array(cal.anomaly_rank, np.float32)[:, None]
     anomaly = matmul(ramps(said.path, paths), slopes(paths, ranks)) + constant(like, ranks[:1])
     uses_age = since_new if "aged" in heads else since_new * constant(like, 0)
-    return Prognosis(rul, lower, upper, probability, anomaly, rul_model, warming_up, uses_age)
+    return Prognosis(rul, lower, upper, probability, anomaly, rul_model, warming_up, unfamiliar, uses_age)

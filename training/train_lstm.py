@@ -1,4 +1,5 @@
-"""Stage `train_lstm`: remaining life by a recurrent network that carries its state through a life, free of age.
+"""Stage `train_lstm`: remaining life by a recurrent network, free of age: trained on random pieces of lives, run over
+whole ones with its state carried.
 
 python -m training.train_lstm <fleet>
 """
@@ -26,7 +27,7 @@ def run(fleet: str) -> None:
     dataset, params = Dataset.of(fleet), read_params().lstm
     rows, cap = dataset.rows, np.float32(dataset.asset_class.labels.cap)
     label = (rows.lower / cap).to_numpy(np.float32)
-    weight = (rows.exact & rows.warm).to_numpy(np.float32)
+    weight, censored = rows.warm.to_numpy(np.float32), (~rows.exact).to_numpy(np.float32)
     folder = paths.artifact(fleet, "lstm")
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -35,7 +36,7 @@ def run(fleet: str) -> None:
         def fit_predict(part: Part, fitted: np.ndarray, asked: np.ndarray) -> dict[str, np.ndarray]:
             X = part.table[:, columns.lstm(part)]
             final = part.folder.name == FINAL
-            lives = [(X[life], label[life], weight[life]) for life in lives_of(dataset, fitted)]
+            lives = [lstm.Life(X[k], label[k], weight[k], censored[k]) for k in lives_of(dataset, fitted)]
             log = (lambda epoch, loss: mlflow.log_metric("loss", loss, step=epoch)) if final else None
             weights = lstm.fit(lives, params, log)
             if final:

@@ -20,19 +20,23 @@ def run(fleet: str) -> None:
     dataset, params = Dataset.of(fleet), read_params().xgboost
     rows, cap = dataset.rows, dataset.asset_class.labels.cap
     label = (rows.lower / cap).to_numpy(np.float32)
-    exact = rows.exact.to_numpy()
+    censored = ~rows.exact.to_numpy()
     folder = paths.artifact(fleet, "xgboost")
     folder.mkdir(parents=True, exist_ok=True)
 
     def fit_predict(part: Part, fitted: np.ndarray, asked: np.ndarray) -> dict[str, np.ndarray]:
-        fitted = fitted[exact[fitted]]
         said = {}
         for head in dataset.heads:
             used = part.columns(head)
             emphasised = columns.age(part) if head == "aged" else []
             X = part.table[:, used]
             booster = xgboost_model.fit(
-                X[fitted], label[fitted], np.ones(len(fitted), np.float32), params, [used.index(i) for i in emphasised]
+                X[fitted],
+                label[fitted],
+                np.ones(len(fitted), np.float32),
+                params,
+                [used.index(i) for i in emphasised],
+                censored[fitted],
             )
             said[head] = xgboost_model.predict(booster, X[asked]) * np.float32(cap)
             if part.folder.name == FINAL:

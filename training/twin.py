@@ -88,7 +88,7 @@ class Twin:
         features, new = self.step(trace.observation(self.asset_class, arguments), state)
         said, new_models = self._models(features, state)
         since_new, warming_up = features.clock.since_new, features.clock.warming_up
-        prognosis = prognose(self.asset_class, self.calibration, said, since_new, warming_up)
+        prognosis = prognose(self.asset_class, self.calibration, said, since_new, warming_up, features.novelty)
         signals = self._signals(arguments["readings"], features, prognosis)
         dt = arguments["dt"][:, None]
         alarm, new_alarms = self.alarms(signals, arguments["settings"], dt, state)
@@ -101,7 +101,7 @@ class Twin:
             "rul_upper": prognosis.upper,
             "alarm": alarm,
             "warming_up": prognosis.warming_up,
-            "unfamiliar": features.unfamiliar,
+            "unfamiliar": prognosis.unfamiliar,
             "with_age": prognosis.with_age,
             "tick": features.clock.ticks.astype(ndx.float32),
         }
@@ -166,7 +166,7 @@ class Twin:
             "failure_probability": prognosis.failure_probability,
             "rul": prognosis.rul,
             "rul_lower": prognosis.lower,
-            "unfamiliar": features.unfamiliar,
+            "unfamiliar": prognosis.unfamiliar,
         }
         scalars = self.asset_class.scalars
         watched = sorted({a.signal for a in self.asset_class.alarms.values() if a.signal in scalars}, key=scalars.index)

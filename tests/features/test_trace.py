@@ -31,7 +31,7 @@ def by_name(features, state):
         "tick": features.clock.ticks[:, 0].astype(np.float32),
         "since_new": features.clock.since_new[:, 0],
         "warming_up": features.clock.warming_up[:, 0],
-        "unfamiliar": features.unfamiliar[:, 0],
+        "novelty": features.novelty[:, 0],
         "health": features.health[:, 0],
         "quality": features.quality,
         "contribution": features.contribution,

@@ -49,6 +49,6 @@ def _one(rng, number, noise, folds, length, censored):
             "failed_within": np.where(seen >= HORIZON, 0.0, np.nan) if censored else (left <= HORIZON).astype(float),
             "healthy": seen >= 80, "warming_up": np.clip(1 - age / 5, 0, 1), "warm": age >= 5, "since_new": True,
             "at_failure": (left == 1) & (not censored), "lstm": said(2), "aged": said(1), "free": said(1.5),
-            "score": 2**-path, "path": path,
+            "score": 2**-path, "path": path, "novelty": rng.uniform(0, 1, len(age)),
         }
     )  # fmt: skip

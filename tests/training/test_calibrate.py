@@ -98,7 +98,7 @@ def test_higher_levels_have_wider_intervals():
 @settings(max_examples=20, deadline=None)
 def test_failure_falls_with_the_predicted_life(seed, count):
     table = machines(count, seed, noise=30)
-    curve = calibrate.failure_curve(table, table.aged.to_numpy(), KNOTS)
+    curve = calibrate.failure_curve(table, table.aged.to_numpy(), KNOTS, HORIZON)
     assert (np.diff(curve) <= 0).all()
     assert curve.min() > 0
     assert curve.max() < 1
@@ -106,7 +106,7 @@ def test_failure_falls_with_the_predicted_life(seed, count):
 
 def test_failure_probability_is_calibrated():
     table = machines(60, noise=15)
-    curve = calibrate.failure_curve(table, table.aged.to_numpy(), KNOTS)
+    curve = calibrate.failure_curve(table, table.aged.to_numpy(), KNOTS, HORIZON)
     known = table[table.warm]
     said, weight = np.interp(known.aged, KNOTS, curve), machine_weights(known)
     assert np.average(said, weights=weight) == pytest.approx(np.average(known.failed_within, weights=weight), abs=0.02)
