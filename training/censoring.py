@@ -5,7 +5,7 @@ To leave such rows out is to learn from machines that fail early. Two means, for
 
 * a model is fitted towards the *expected* label of a censored row, given what the model says of it and that it lasted
   longer than r (`expected_beyond`): the step of Buckley and James (1979, "Linear regression with censored data"), taken
-  at every iteration of boosting or gradient descent;
+  at every iteration of boosting or gradient descent, with the curvature of the likelihood (Tobin 1958);
 * a calibration weighs each row whose label is known by the inverse of the probability that a label like its own is
   known (`known_weights`): inverse probability of censoring weighting (Robins and Rotnitzky 1992), with the Kaplan–Meier
   estimate of the time to censoring. It assumes that machines do not go out of sight because they are about to fail.
@@ -26,20 +26,23 @@ LEAST_KNOWN = 0.05  # probability of being known below which weights grow no mor
 Float = NDArray[np.floating]
 
 
-def expected_beyond(predicted: Float, bound: Float, spread: float) -> Float:
-    """The label expected of rows `predicted` that lasted longer than `bound`; all in units of the cap, bound in [0, 1).
+def expected_beyond(predicted: Float, bound: Float, spread: float) -> tuple[Float, Float]:
+    """The label expected of rows `predicted` that lasted longer than `bound`, and how much that says of each, 0…1.
 
-    What is known raises the prediction by E[min(y, 1) | y > bound] − E[min(y, 1)] of y ~ N(predicted, spread²): a bound
-    that says nothing leaves it as it is.
+    All in units of the cap, bound in [0, 1). What is known raises the prediction by E[min(y, 1) | y > bound] −
+    E[min(y, 1)] of y ~ N(predicted, spread²). It says as much as its Fisher information, relative to that of a known
+    label: a bound far below the prediction says nothing, and such rows must not hold learning back.
 
-    >>> expected_beyond(np.array([0.5, 0.5]), np.array([0.0, 0.5]), 0.1).round(3)
-    array([0.5 , 0.58])
+    >>> label, information = expected_beyond(np.array([0.5, 0.5, 0.5]), np.array([0.0, 0.5, 0.7]), 0.1)
+    >>> label.round(3), information.round(3)
+    (array([0.5 , 0.58, 0.737]), array([0.   , 0.637, 0.886]))
     """
     mean = np.maximum(predicted, bound - FAR * spread)
     low, high = (bound - mean) / spread, (1.0 - mean) / spread
+    hazard = _density(low) / ndtr(-low)  # of the normal distribution, the inverse Mills ratio
     beyond_cap = (1.0 - mean) * ndtr(-high) - spread * _density(high)
-    gain = (spread * _density(low) + beyond_cap * ndtr(low)) / ndtr(-low)
-    return np.minimum(mean + gain, np.maximum(mean, 1.0))
+    gain = spread * hazard + beyond_cap * ndtr(low) / ndtr(-low)
+    return np.minimum(mean + gain, np.maximum(mean, 1.0)), hazard * (hazard - low)
 
 
 def _density(x: Float) -> Float:

@@ -137,8 +137,8 @@ def _trainer(tf: Any, model: Any, optimizer: Any, units: int) -> Any:
     """One step of gradient descent on a batch of `_batches`; free in B and T, so it is traced once."""
     optimizer.build(model.trainable_variables)
 
-    def mean_square(weight: Any, error: Any) -> Any:
-        return tf.math.divide_no_nan(tf.reduce_sum(weight * error * error), tf.reduce_sum(weight))
+    def mean_square(weight: Any, error: Any, known: Any = 1.0) -> Any:
+        return tf.math.divide_no_nan(tf.reduce_sum(weight * error * error), tf.reduce_sum(weight * known))
 
     def train(x: Any, y: Any, weight: Any, censored: Any) -> Any:
         zero = tf.zeros([tf.shape(x)[0], units])
@@ -146,8 +146,9 @@ def _trainer(tf: Any, model: Any, optimizer: Any, units: int) -> Any:
             said = model([x, zero, zero], training=True)[0][..., 0]
             fixed = tf.stop_gradient(said)
             spread = tf.maximum(tf.sqrt(mean_square(weight * (1 - censored), fixed - y)), LEAST_SPREAD)
-            target = tf.where(censored > 0, _expected_beyond(tf, fixed, y, spread), y)
-            loss = mean_square(weight, said - target)
+            label, information = _expected_beyond(tf, fixed, y, spread)
+            target, known = tf.where(censored > 0, label, y), tf.where(censored > 0, information, 1.0)
+            loss = mean_square(weight, said - target, known)
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return loss
@@ -157,7 +158,7 @@ def _trainer(tf: Any, model: Any, optimizer: Any, units: int) -> Any:
     return tf.function(train, input_signature=[features, table, table, table])
 
 
-def _expected_beyond(tf: Any, predicted: Any, bound: Any, spread: Any) -> Any:
+def _expected_beyond(tf: Any, predicted: Any, bound: Any, spread: Any) -> tuple[Any, Any]:
     """`training.censoring.expected_beyond` in TensorFlow."""
 
     def above(x: Any) -> Any:  # probability that a standard normal variable exceeds x
@@ -168,9 +169,10 @@ def _expected_beyond(tf: Any, predicted: Any, bound: Any, spread: Any) -> Any:
 
     mean = tf.maximum(predicted, bound - FAR * spread)
     low, high = (bound - mean) / spread, (1.0 - mean) / spread
+    hazard = density(low) / above(low)
     beyond_cap = (1.0 - mean) * above(high) - spread * density(high)
-    gain = (spread * density(low) + beyond_cap * above(-low)) / above(low)
-    return tf.minimum(mean + gain, tf.maximum(mean, 1.0))
+    gain = spread * hazard + beyond_cap * above(-low) / above(low)
+    return tf.minimum(mean + gain, tf.maximum(mean, 1.0)), hazard * (hazard - low)
 
 
 def _batches(lives: Sequence[Life], params: LstmParams) -> Iterator[Life]:

@@ -19,6 +19,7 @@ from training.censoring import LEAST_SPREAD, expected_beyond
 
 # Below this many rows `min_child_weight` shrinks in proportion: it asks for a share of the data, not for a number.
 FULL_ROWS = 20_000
+LEAST_CURVATURE = 1e-3  # of a row that says nothing, relative to one whose label is known
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,12 @@ class _Outlasting:
         known, said = ~self._censored, predicted.astype(np.float64)
         error = said - self._label
         spread = float(np.sqrt(np.average(error[known] ** 2, weights=self._weight[known])))
-        target = expected_beyond(said[self._censored], self._label[self._censored], max(spread, LEAST_SPREAD))
-        error[self._censored] = said[self._censored] - target
-        return self._weight * error, self._weight.copy()
+        bound, own = self._label[self._censored], said[self._censored]
+        target, information = expected_beyond(own, bound, max(spread, LEAST_SPREAD))
+        error[self._censored] = own - target
+        curvature = self._weight.copy()
+        curvature[self._censored] *= np.maximum(information, LEAST_CURVATURE)
+        return self._weight * error, curvature
 
 
 def predict(booster: xgboost.Booster, X: NDArray[np.float32], *, margin: bool = False) -> NDArray[np.float32]:

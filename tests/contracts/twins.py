@@ -30,6 +30,8 @@ def calibration(cls):
         prior=0.2,
         anomaly_path=[0.7, 1.0, 1.3],
         anomaly_rank=[1.0, 0.4, 0.0],
+        familiar=1.5,
+        familiar_share=0.99,
     )
 
 
@@ -105,6 +107,7 @@ def in_numpy(whole, inputs, state):
         Said(said[:, :1] * np.float32(CAP), heads.get("aged", only), heads.get("free", only), said[:, -1:]),
         features.clock.since_new,
         features.clock.warming_up,
+        features.novelty,
     )
     readings = np.where(features.quality == 0, inputs["readings"], np.nan)
     signals = {
@@ -113,7 +116,7 @@ def in_numpy(whole, inputs, state):
         "failure_probability": made.failure_probability,
         "rul": made.rul,
         "rul_lower": made.lower,
-        "unfamiliar": features.unfamiliar,
+        "unfamiliar": made.unfamiliar,
     } | {name: readings[:, i : i + 1] for i, name in enumerate(whole.asset_class.scalars)}
     alarm, alarms = whole.alarms(signals, inputs["settings"], inputs["dt"][:, None], slices)
     outputs = {
@@ -125,7 +128,7 @@ def in_numpy(whole, inputs, state):
         "rul_upper": made.upper[:, 0],
         "alarm": alarm[:, 0],
         "warming_up": made.warming_up[:, 0],
-        "unfamiliar": features.unfamiliar[:, 0],
+        "unfamiliar": made.unfamiliar[:, 0],
         "with_age": made.with_age[:, 0],
         "quality": features.quality,
         "contribution": features.contribution,

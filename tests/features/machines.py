@@ -94,6 +94,8 @@ def parameters(cls, seed=0, regimes=1):
         weights=rng.normal(size=(len(sensors), 2)).astype(np.float32),
         healthy=1.0,
         failed=-1.5,
+        middle=rng.normal(size=len(sensors)).astype(np.float32),
+        reach=rng.uniform(1, 5, len(sensors)).astype(np.float32),
     )
 
 

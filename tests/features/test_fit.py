@@ -40,13 +40,13 @@ def test_discrete_set_points_are_found_and_normalised_away():
     assert len(made.centres) == 3
     assert made.degree == 0
     np.testing.assert_allclose(np.sort(made.centres[:, 0]), [10, 50, 90], atol=0.2)
-    z, unfamiliar = Normalisation(made)(values.astype(np.float32), conditions.astype(np.float32))
+    z, outside = Normalisation(made)(values.astype(np.float32), conditions.astype(np.float32))
     for regime in range(3):
         np.testing.assert_allclose(z[which == regime].mean(axis=0), 0, atol=0.01)
         np.testing.assert_allclose(z[which == regime].std(axis=0), 1, atol=0.01)
-    assert not unfamiliar.any()
+    assert (outside <= 1).all()
     far = np.float32([[50, 95]])
-    assert Normalisation(made)(np.float32([[60, 0]]), far)[1] == 1
+    assert Normalisation(made)(np.float32([[60, 0]]), far)[1] > 2
 
 
 def test_conditions_that_vary_continuously_are_regressed_on():
@@ -57,9 +57,9 @@ def test_conditions_that_vary_continuously_are_regressed_on():
     made = fitted(GUIDED, clean + rng.normal(size=(600, 2)), conditions)
     assert len(made.centres) == 1
     assert made.degree == 2
-    z, unfamiliar = Normalisation(made)((clean + 1).astype(np.float32), conditions.astype(np.float32))
+    z, outside = Normalisation(made)((clean + 1).astype(np.float32), conditions.astype(np.float32))
     assert np.sqrt(np.mean((z - 1) ** 2)) < 0.15
-    assert not unfamiliar.any()
+    assert (outside <= 1).all()
 
 
 def test_conditions_that_do_not_vary_do_not_matter():
@@ -167,6 +167,9 @@ def test_health_is_one_in_the_middle_of_the_healthy_and_zero_at_failure():
     assert np.median(health[healthy]) == pytest.approx(1, abs=1e-4)
     assert np.median(health[at_failure]) == pytest.approx(0, abs=1e-4)
     assert made.notes == ()
+    novelty = np.abs(smooth - made.middle) / made.reach
+    assert novelty[:, 0].max() == pytest.approx(1, abs=1e-5)
+    assert novelty[:, 1].max() < 0.5  # hardly moves: within a healthy standard deviation nothing is new
 
 
 def test_every_projection_falls_as_life_runs_out():

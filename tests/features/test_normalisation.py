@@ -28,27 +28,26 @@ def regimes():
 
 def normalise(made, values, conditions=None):
     conditions = None if conditions is None else np.float32(conditions)
-    z, unfamiliar = Normalisation(made)(np.float32(values), conditions)
-    return z, None if unfamiliar is None else unfamiliar[:, 0]
+    z, outside = Normalisation(made)(np.float32(values), conditions)
+    return z, None if outside is None else outside[:, 0]
 
 
 def test_each_regime_has_its_own_mean_and_spread():
-    z, unfamiliar = normalise(regimes(), [[21, 34], [38, 54], [60, 60]], [[10, 10], [51, 9], [89, 84]])
+    z, outside = normalise(regimes(), [[21, 34], [38, 54], [60, 60]], [[10, 10], [51, 9], [89, 84]])
     np.testing.assert_allclose(z, [[1, 2], [-1, 1], [0, -2]])
-    assert not unfamiliar.any()
+    assert (outside <= 1).all()
 
 
-def test_conditions_far_from_all_regimes_are_unfamiliar():
+def test_how_far_out_conditions_are_is_measured_by_the_nearest_regime():
     rows = [[10, 10], [12, 10], [13, 10], [14, 10], [10, 0], [30, 10]]
-    _, unfamiliar = normalise(regimes(), np.zeros((6, 2)), rows)
-    # half a width beyond the edge is half-way to unknown; the nearest regime decides
-    np.testing.assert_allclose(unfamiliar, [0, 0, 0.5, 1, 1, 1], atol=1e-6)
+    _, outside = normalise(regimes(), np.zeros((6, 2)), rows)
+    np.testing.assert_allclose(outside, [0, 1, 1.5, 2, 5, 10], atol=1e-6)
 
 
 def test_no_sensor_can_be_judged_while_a_condition_is_unknown():
-    z, unfamiliar = normalise(regimes(), [[21, 34], [21, 34]], [[10, np.nan], [10, 10]])
+    z, outside = normalise(regimes(), [[21, 34], [21, 34]], [[10, np.nan], [10, 10]])
     assert np.isnan(z).tolist() == [[True, True], [False, False]]
-    assert np.isfinite(unfamiliar).all()
+    assert np.isfinite(outside).all()
 
 
 def test_a_missing_value_is_missing_alone():
@@ -58,9 +57,9 @@ def test_a_missing_value_is_missing_alone():
 
 def test_without_conditions_there_is_one_mean():
     made = replace(parameters(CLASSES["plain"]), expected=np.float32([[20, 30]]), spread=np.float32([[2, 5]]))
-    z, unfamiliar = normalise(made, [[24, 25], [np.nan, 30]])
+    z, outside = normalise(made, [[24, 25], [np.nan, 30]])
     np.testing.assert_array_equal(z, np.float32([[2, -1], [np.nan, 0]]))
-    assert unfamiliar is None
+    assert outside is None
 
 
 def test_one_regime_follows_its_conditions():

@@ -52,9 +52,9 @@ def test_nothing_a_machine_may_send_makes_anything_but_finite_numbers(name, seed
     observations[spoiled]["dt"] = data.draw(arrays(np.float32, 3, elements=st.floats(0, 2**40, width=32)))
     seen, state = run(step, observations)
     for features in seen:
-        for value in (features.vector, features.health, features.contribution, features.clock.age):
+        for value in (features.vector, features.health, features.contribution, features.novelty, features.clock.age):
             assert np.isfinite(value).all()
-        for share in (features.health, features.unfamiliar, features.clock.warming_up):
+        for share in (features.health, features.clock.warming_up):
             assert (share >= 0).all()
             assert (share <= 1).all()
         assert np.isin(features.quality, [0, 1, 2, 4, 8, 1 + 16, 2 + 16, 4 + 16]).all()

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import ndtr
 
 from tests.training.tables import CAP, machines
 from training import lstm
@@ -18,16 +19,16 @@ from training.dataset import machine_weights
 def test_a_bound_raises_the_prediction_as_much_as_the_mean_of_what_lasted(mean, bound, spread):
     y = np.random.default_rng(0).normal(mean, spread, 2_000_000)
     gain = np.minimum(y[y > bound], 1).mean() - np.minimum(y, 1).mean()
-    assert expected_beyond(np.array([mean]), np.array([bound]), spread)[0] == pytest.approx(mean + gain, abs=2e-3)
+    assert expected_beyond(np.array([mean]), np.array([bound]), spread)[0][0] == pytest.approx(mean + gain, abs=2e-3)
 
 
 @given(st.floats(-2, 2), st.floats(0, 0.999), st.floats(0.01, 1))
 def test_lasting_longer_is_no_bad_news(mean, bound, spread):
-    made = expected_beyond(np.array([mean]), np.array([bound]), spread)[0]
+    made = expected_beyond(np.array([mean]), np.array([bound]), spread)[0][0]
     assert made >= mean - 1e-9
     assert made <= max(mean, 1)
     assert made >= bound - FAR * spread
-    assert expected_beyond(np.array([mean]), np.array([(1 + bound) / 2]), spread)[0] >= made - 1e-9
+    assert expected_beyond(np.array([mean]), np.array([(1 + bound) / 2]), spread)[0][0] >= made - 1e-9
 
 
 def test_tensorflow_expects_the_same():
@@ -35,8 +36,17 @@ def test_tensorflow_expects_the_same():
     mean, bound = (
         x.ravel().astype(np.float32) for x in np.meshgrid(np.linspace(-1, 1.5, 40), np.linspace(0, 0.99, 30))
     )
-    theirs = lstm._expected_beyond(tf, tf.constant(mean), tf.constant(bound), tf.constant(np.float32(0.1))).numpy()
-    np.testing.assert_allclose(theirs, expected_beyond(mean, bound, 0.1), atol=2e-4)
+    theirs = lstm._expected_beyond(tf, tf.constant(mean), tf.constant(bound), tf.constant(np.float32(0.1)))
+    for here, there in zip(expected_beyond(mean, bound, 0.1), theirs, strict=True):
+        np.testing.assert_allclose(there.numpy(), here, atol=1e-3)
+
+
+@pytest.mark.parametrize(("mean", "bound"), [(0.2, 0.1), (0.3, 0.3), (0.3, 0.5)])
+def test_what_a_bound_says_is_the_curvature_of_its_likelihood(mean, bound):
+    spread, step = 0.1, 1e-4
+    far = [-np.log(ndtr((mean + shift - bound) / spread)) * spread**2 for shift in (-step, 0, step)]
+    curvature = (far[0] - 2 * far[1] + far[2]) / step**2
+    assert expected_beyond(np.array([mean]), np.array([bound]), spread)[1][0] == pytest.approx(curvature, rel=1e-3)
 
 
 def test_without_censoring_machines_weigh_the_same():

@@ -24,6 +24,8 @@ BOTH = Calibration(
     prior=0.2,
     anomaly_path=[0.6, 0.9, 1.2],
     anomaly_rank=[1.0, 0.4, 0.0],
+    familiar=1.5,
+    familiar_share=0.99,
 )
 CLASSES = {age: asset_class(life=life(age)) for age in ("optional", "required", "none")}
 CALIBRATIONS = {
@@ -34,16 +36,17 @@ CALIBRATIONS = {
 
 LIVES = st.floats(-200, 400, width=32)
 SHARES = st.floats(0, 1, width=32)
-ROWS = st.lists(st.tuples(LIVES, LIVES, LIVES, st.floats(0, 3, width=32), st.booleans(), SHARES), min_size=1)
+PATHS, NOVELTIES = st.floats(0, 3, width=32), st.floats(0, 2.0**99, width=32)
+ROWS = st.lists(st.tuples(LIVES, LIVES, LIVES, PATHS, st.booleans(), SHARES, NOVELTIES), min_size=1)
 
 
 def column(values):
     return np.array(values, np.float32).reshape(-1, 1)
 
 
-def say(age="optional", lstm=50, aged=50, free=50, path=1.0, since_new=1, warming_up=0.0):
+def say(age="optional", lstm=50, aged=50, free=50, path=1.0, since_new=1, warming_up=0.0, novelty=0.5):
     """The prognosis of machines of which the models say this: numbers or lists."""
-    said = [column(np.atleast_1d(x)) for x in (lstm, aged, free, path, since_new, warming_up)]
+    said = [column(np.atleast_1d(x)) for x in (lstm, aged, free, path, since_new, warming_up, novelty)]
     said = [np.broadcast_to(x, (max(map(len, said)), 1)) for x in said]
     return prognose(CLASSES[age], CALIBRATIONS[age], Said(*said[:4]), *said[4:])
 
@@ -73,6 +76,24 @@ def test_the_colder_a_twin_the_wider_its_interval(lstm, aged, one, other):
     assert made.lower[1] <= made.lower[0]
     assert made.upper[1] >= made.upper[0] - 1e-4
     assert made.rul[0] == made.rul[1]
+
+
+@given(LIVES, LIVES, NOVELTIES, NOVELTIES)
+@settings(max_examples=100, deadline=None)
+def test_the_less_familiar_the_wider_the_interval(lstm, aged, one, other):
+    nearer, farther = sorted([one, other])
+    made = say(lstm=lstm, aged=aged, novelty=[nearer, farther])
+    assert made.unfamiliar[0] <= made.unfamiliar[1]
+    assert made.lower[1] <= made.lower[0]
+    assert made.upper[1] >= made.upper[0] - 1e-4
+
+
+def test_familiar_up_to_the_calibrated_novelty_unknown_at_twice_it():
+    made = say(lstm=10, aged=10, novelty=[0, 1.5, 2.25, 3, 300])
+    np.testing.assert_allclose(made.unfamiliar[:, 0], [0, 0, 0.5, 1, 1])
+    assert made.upper[0] == made.upper[1] < made.upper[2]
+    assert (made.lower[-1], made.upper[-1]) == (0, np.inf)
+    assert made.failure_probability[-1] == pytest.approx(BOTH.prior)
 
 
 def test_just_connected_nothing_is_known():

@@ -103,3 +103,48 @@ def test_params_are_what_xgboost_got():
     assert float(train["min_child_weight"]) == pytest.approx(10)
     assert float(train["lambda"]) == 5
     assert float(train["eta"]) == pytest.approx(0.05)
+
+
+def outlasting(seed=0, rows=4000):
+    """Labels 0…1, of which those above a moment of observation are known to exceed it alone; 1 is the cap."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(rows, 5)).astype(np.float32)
+    y = np.clip(0.5 + 0.2 * X[:, 0] + 0.05 * rng.normal(size=rows), 0, 1)
+    sight = rng.uniform(0, 1.5, rows)
+    censored = (sight < y) & (y < 1)
+    return X, y, np.minimum(y, sight).astype(np.float32), censored
+
+
+def test_what_outlasted_its_record_is_learned_from():
+    X, y, seen, censored = outlasting()
+    test, truth, *_ = outlasting(1)
+    known, ones = ~censored, np.ones(len(X), np.float32)
+
+    def error(booster):
+        return np.sqrt(np.mean((predict(booster, test) - truth) ** 2))
+
+    learned = error(fit(X, seen, ones, SMALL, censored=censored))
+    dropped = error(fit(X[known], seen[known], ones[known], SMALL))
+    believed = error(fit(X, seen, ones, SMALL))  # as if they had failed when they were last seen
+    everything = error(fit(X, y.astype(np.float32), ones, SMALL))
+    assert everything < learned < 0.8 * dropped
+    assert learned < 0.5 * believed
+
+
+def test_trees_that_learned_from_censored_rows_are_exported_as_they_are():
+    X, _, seen, censored = outlasting()
+    booster = fit(X, seen, np.ones(len(X), np.float32), SMALL, censored=censored)
+    exported = Trees.from_xgboost(booster, range(5)).predict(X)[:, 0]
+    np.testing.assert_allclose(exported, predict(booster, X), atol=1e-5)
+
+
+def test_nothing_censored_is_the_plain_squared_error():
+    X, y, weight = lives(500)
+    plain, told = fit(X, y, weight, SMALL), fit(X, y, weight, SMALL, censored=np.zeros(500, bool))
+    assert dump(plain) == dump(told)
+
+
+def test_only_the_squared_error_learns_from_censored_rows():
+    X, _, seen, censored = outlasting()
+    with pytest.raises(ValueError, match="reg:squarederror alone"):
+        fit(X, seen, np.ones(len(X), np.float32), XgboostParams(objective="binary:logistic"), censored=censored)
