@@ -9,7 +9,6 @@ what became of each canary; see `training.leaks`.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy as np
 from data import command, paths
 from data.splits import Splits, read_splits
 from training.dataset import FINAL, Dataset, Part
-from training.leaks import causality, chance, isolation, planted, separation
+from training.leaks import canary, causality, chance, isolation, planted, separation
 from training.leaks.canary import Canary
 from training.leaks.difference import TOLERANCE, Difference
 from training.leaks.errors import LeakError
@@ -89,18 +88,18 @@ def plant(trial: Trial, fold: int, ahead: Mapping[str, Difference], isolated: Di
     """Planted leaks: what each would flatter, and whether its detector flags it."""
     dataset = trial.dataset
 
-    def canary(score: Callable[[], float], found: Difference | None, clean: Difference | None) -> Canary:
+    def judged(score: Callable[[], float], found: Difference | None, clean: Difference | None) -> Canary:
         if found is None or clean is None:
             return Canary(None, None, None, reason="no machine has two ticks: there is no future to withhold")
         evidence = {"planted": found.size, "pipeline": clean.size, "compared": clean.compared, "allowed": TOLERANCE}
         return Canary(score(), trial.honest, found.found, evidence)
 
     made = {
-        f.__name__: canary(lambda f=f: planted.score_feature(trial, f), ahead.get(f.__name__), ahead.get("pipeline"))
+        f.__name__: judged(lambda f=f: planted.score_feature(trial, f), ahead.get(f.__name__), ahead.get("pipeline"))
         for f in AHEAD
     }
     encoded = planted.check_encoding(trial, dataset.part(fold), fold)
-    return made | {"target_encoding": canary(lambda: planted.score_encoding(trial), encoded, isolated)}
+    return made | {"target_encoding": judged(lambda: planted.score_encoding(trial), encoded, isolated)}
 
 
 def check(fleet: str) -> dict[str, Canary]:
@@ -125,14 +124,15 @@ def check(fleet: str) -> dict[str, Canary]:
 
 def run(fleet: str) -> None:
     canaries = check(fleet)
-    file = paths.artifact(fleet, "canaries.json")
-    file.write_text(json.dumps({name: canary.dump() for name, canary in canaries.items()}, indent=1) + "\n")
-    missed = {name: canary for name, canary in canaries.items() if canary.caught is False}
+    canary.write(fleet, canaries)
+    missed = {name: of for name, of in canaries.items() if of.caught is False}
     if missed:
         told = "; ".join(
             f"{name}: {MEANING[name]} (scores {of.score:.4g}, chance {of.chance:.4g})" for name, of in missed.items()
         )
-        raise LeakError(f"{fleet}: every canary must be caught, but {told}. What was measured stands in {file}")
+        raise LeakError(
+            f"{fleet}: every canary must be caught, but {told}. What was measured stands in {canary.path(fleet)}"
+        )
     for name, of in canaries.items():
         said = "cannot be judged: " + of.reason if of.caught is None else "caught"
         figures = "" if of.score is None else f" ({of.score:.2f}, chance {of.chance:.2f})"

@@ -20,8 +20,9 @@ def require(dataset: Dataset, splits: Splits) -> None:
     if len(wrong):
         asset = wrong.asset.iloc[0]
         raise LeakError(
-            f"{fleet}: all rows of a machine are in the part that splits.json gives it, but some of {asset} are in fold "
-            f"{wrong.fold.iloc[0]} instead of {splits.machines.get(asset, 'none')!r}: run the stages `split` and `features` again, and look at label_rows in training/feature_table.py"
+            f"{fleet}: all rows of a machine are in the part that splits.json gives it, but some of {asset} are in "
+            f"fold {wrong.fold.iloc[0]} instead of {splits.machines.get(asset, 'none')!r}: look at label_rows in "
+            "training/feature_table.py, then run `dvc repro`"
         )
     asset = rows.asset.to_numpy()
 
