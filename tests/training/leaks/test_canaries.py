@@ -48,7 +48,7 @@ def test_what_cannot_be_judged_is_null_with_a_reason(few):
 
 def test_a_canary_that_is_not_caught_fails_the_stage(dataset, monkeypatch):
     missed = canary.Canary(1.25, 8.5, False)
-    monkeypatch.setattr(chance, "machine_id", lambda trial, seed: missed)
+    monkeypatch.setattr(chance, "machine_id", lambda *_: missed)
     with pytest.raises(LeakError, match=r"machine_id: a random identifier .*scores 1.25, chance 8.5.*canaries.json"):
         canaries.run(dataset.fleet)
     assert json.loads(canary.path(dataset.fleet).read_text())["machine_id"]["caught"] is False

@@ -53,7 +53,7 @@ def test_the_pipelines_features_do_not_look_ahead(dataset, part, cuts, again):
     assert found.size < 1e-6
 
 
-def test_what_looks_ahead_is_flagged(dataset, part, cuts, again):
+def test_what_looks_ahead_is_flagged(dataset, part, again):
     for feature in (planted.rows_left, planted.centred_average):
         assert causality.check_feature(dataset, part, 0, feature, again).found
 

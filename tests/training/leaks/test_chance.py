@@ -1,11 +1,10 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from training import calibrate, metrics, predictions
 from training.leaks import chance
 from training.leaks.trial import Trial
+from training.params import read_params
 
 
 def learning_from_all(real):
@@ -13,7 +12,7 @@ def learning_from_all(real):
 
     def predict_all(dataset, fit_predict):
         training = np.flatnonzero(dataset.rows.fold >= 0)
-        return real(dataset, lambda part, fitted, asked: fit_predict(part, training, asked))
+        return real(dataset, lambda part, _, asked: fit_predict(part, training, asked))
 
     return predict_all
 
@@ -61,7 +60,7 @@ def test_the_test_on_identifiers_keeps_its_level(trial):
 
 def test_labels_from_elsewhere_are_noticed(trial, monkeypatch):
     real = Trial.fit
-    monkeypatch.setattr(Trial, "fit", lambda self, X, rows, label, e=(): real(self, X, rows, self.label[rows], e))
+    monkeypatch.setattr(Trial, "fit", lambda self, X, rows, _, e=(): real(self, X, rows, self.label[rows], e))
     made = chance.shuffled_labels(trial, 0)
     assert made.caught is False
     assert made.score == pytest.approx(trial.honest)
@@ -69,25 +68,19 @@ def test_labels_from_elsewhere_are_noticed(trial, monkeypatch):
 
 def test_a_measure_that_believes_anything_is_noticed(trial, monkeypatch):
     chance_of = trial.chance
-    monkeypatch.setattr(metrics, "grouped_rmse", lambda label, predicted, machine: (0.1, 0.1))
+    monkeypatch.setattr(metrics, "grouped_rmse", lambda *_: (0.1, 0.1))
     assert chance_of > 1
     assert chance.random_scorer(trial, 0).caught is False
 
 
 def test_a_blend_that_believes_anything_is_noticed(trial, monkeypatch):
-    monkeypatch.setattr(calibrate, "blend", lambda table, head: {"lstm": 0.5, "xgboost": 0.5})
+    monkeypatch.setattr(calibrate, "blend", lambda *_: {"lstm": 0.5, "xgboost": 0.5})
     assert chance.random_scorer(trial, 0).caught is False
 
 
 def test_a_fleet_that_cannot_tell_says_so(few):
-    trial = Trial.of(few, replace(Trial.of(few, params()).params))
+    trial = Trial.of(few, read_params().xgboost)
     made = chance.machine_id(trial, 0)
     assert made.caught is None
     assert "too few machines" in made.reason
     assert 0 < made.more["p"] <= 1
-
-
-def params():
-    from training.params import read_params
-
-    return read_params().xgboost

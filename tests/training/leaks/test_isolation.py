@@ -27,7 +27,7 @@ def test_the_pipelines_constants_do_not_know_their_judges(dataset, splits, world
         assert isolation.check(dataset.part(fold).parameters, apart.constants(SEED)).size < 1e-6
 
 
-def test_one_machine_too_many_is_flagged(dataset, splits, world):
+def test_one_machine_too_many_is_flagged(splits, world):
     one, *others = judges(splits, 0)
     leaky = world.without(others).constants(SEED)
     assert one not in others

@@ -17,7 +17,7 @@ def test_a_row_in_another_fold(dataset, splits):
         separation.require(dataset, splits)
 
 
-@pytest.mark.parametrize("widen", [lambda fold, k: fold >= 0, lambda fold, k: fold != k])
+@pytest.mark.parametrize("widen", [lambda fold, _: fold >= 0, lambda fold, k: fold != k])
 def test_a_model_that_learns_from_those_it_is_asked_about(dataset, splits, monkeypatch, widen):
     """All training machines in every fold; test machines in every fold."""
     real = predictions.predict_all
@@ -25,7 +25,7 @@ def test_a_model_that_learns_from_those_it_is_asked_about(dataset, splits, monke
     def leaky(dataset, fit_predict):
         fold = dataset.rows.fold.to_numpy()
 
-        def wider(part, fitted, asked):
+        def wider(part, _, asked):
             return fit_predict(part, np.flatnonzero(widen(fold, fold[asked[0]])), asked)
 
         return real(dataset, wider)
