@@ -3,7 +3,7 @@
 How often would an honest pipeline be accused? Shuffled labels and random predictions come in mirrored pairs, m + g and
 m − g about the mean label m of the other folds, whatever it is: since ((m + g − y)² + (m − g − y)²)/2 = (m − y)² + g²,
 a pair cannot beat the mean, and the alarm is false only if rounding makes a hundredth of an error. What the blend gives
-to random predictions is a sum of independent errors: five standard errors are passed once in three million. The
+to random predictions is a sum of independent errors: five standard errors are passed three times in ten million. The
 identifier is judged by an exact test, passed by chance at most once in a thousand fleets (`dealt_again`).
 Seeds are fixed: a fleet that passes, passes again.
 """

@@ -20,7 +20,7 @@ CLASS = {
     "title": "Press of a test",
     "simulated": True,
     "time": {"unit": "cycle", "interval": 1, "assemble": False, "tick": 1, "max_gap": 20},
-    "life": {"unit": "cycle", "age": "optional", "begins": "new", "ends": "failure", "healthy": {"min_remaining": 20}},
+    "life": {"unit": "cycle", "age": "optional", "begins": "new", "ends": "censored", "healthy": {"min_remaining": 20}},
     "labels": {"cap": 90, "horizon": 10},
     "channels": {
         "force": {"quantity": "force", "unit": "kN", "range": [0, 100]},
