@@ -31,6 +31,7 @@ from training.dataset import FINAL, Dataset
 from training.feature_table import read_history
 from training.fingerprint import fingerprints
 from training.golden import record
+from training.leaks import canary
 from training.parity import Parity
 from training.register import register
 from training.twin import Twin
@@ -181,6 +182,7 @@ def export(fleet: str, run_id: str | None, created: str) -> dict[str, Any]:
     whole = read_history(dataset.asset_class, paths.observations(fleet), paths.artifact(fleet, "machines.csv"), test)
     proven = prove(graph, twin, dataset, whole)
     figures = json.loads(paths.artifact(fleet, "evaluation.json").read_text()) | {"parity": asdict(proven)}
+    figures = canary.with_canaries(figures, fleet)
     alarms = {"alarms": {name: alarm.model_dump() for name, alarm in dataset.asset_class.alarms.items()}}
     slices = fingerprints(model, twin.layout, dataset.asset_class, {"alarm.active": alarms, "alarm.timer": alarms})
     outputs = [o.name for o in model.graph.output if o.name != "state_out"]

@@ -156,11 +156,17 @@ def fit(
     )
 
 
+def make_features(asset_class: AssetClass, parameters: Parameters, whole: History, name: str) -> Table:
+    """The columns `features` and `novelty` at every tick of `whole`, by the traced graph under `parameters`."""
+    graph = feature_graph(FeatureStep(asset_class, parameters)).SerializeToString()
+    return history.run(graph, whole, ["features", "novelty"], label=name)
+
+
 def write_part(folder: Path, asset_class: AssetClass, parameters: Parameters, whole: History) -> None:
     """The traced graph under `parameters` run over `whole`."""
     folder.mkdir(parents=True, exist_ok=True)
     step = FeatureStep(asset_class, parameters)
-    table = history.run(feature_graph(step).SerializeToString(), whole, ["features", "novelty"], label=folder.name)
+    table = make_features(asset_class, parameters, whole, folder.name)
     np.save(folder / "table.npy", table.columns["features"])
     np.save(folder / "novelty.npy", table.columns["novelty"])
     (folder / "names.json").write_text(json.dumps({"names": step.names, "free_of_age": step.free_of_age}, indent=1))

@@ -19,6 +19,7 @@ import data.splits
 from data.class_file import load
 from training import (
     calibrate,
+    canaries,
     evaluate,
     export,
     feature_table,
@@ -233,6 +234,7 @@ def ingest(fleet: str) -> None:
 
 def train(fleet: str) -> None:
     feature_table.run(fleet)
+    canaries.run(fleet)
     train_xgboost.run(fleet)
     train_isolation_forest.run(fleet)
     train_lstm.run(fleet)

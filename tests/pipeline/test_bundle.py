@@ -14,6 +14,7 @@ from edge_runtime.contract.quality import Quality
 from edge_runtime.fleet import Fleet
 from tests.pipeline import plant
 from tests.training.one_split import one_split
+from training.canaries import MEANING
 
 FLEETS = list(plant.CLASSES)
 HEAD = "asset,time,health,anomaly_score,failure_probability,rul,rul_lower,rul_upper,alarm"
@@ -26,6 +27,7 @@ FIXED_NAMES = [
     *("failure." + name for name in ("horizon", "pr_auc", "brier", "null_brier")),
     *("parity." + name for name in ("rows", "max_abs_error", "within_1e_3")),
     *("n." + name for name in ("machines", "lives", "rows", "failures")),
+    *(f"canaries.{name}.{key}" for name in MEANING for key in ("score", "chance", "caught")),
 ]
 
 
@@ -53,7 +55,9 @@ def test_figures_have_their_fixed_names_and_nulls_their_reasons(made, fleet):
             assert figures["reasons"][name]
         else:
             assert math.isfinite(at)
-    assert set(figures["reasons"]) == ({"rul.null.age"} if fleet == "drum" else set())
+    unknown = {name for name in figures["reasons"] if not name.startswith("canaries.")}
+    assert unknown == ({"rul.null.age"} if fleet == "drum" else set())
+    assert not [name for name, canary in figures["canaries"].items() if canary["caught"] is False]
     assert figures == made(fleet).bundle.manifest.quality
 
 

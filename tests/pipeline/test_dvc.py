@@ -49,6 +49,11 @@ def test_what_a_stage_depends_on_is_there_or_made_before_it(stage):
         assert path in made if path.startswith(MADE) else (ROOT / path).exists()
 
 
+@pytest.mark.parametrize("stage", ["evaluate", "export"])
+def test_canaries_come_before_what_looks_at_test_machines(stage):
+    assert set(outputs("canaries")) <= set(paths(STAGES[stage]["deps"]))
+
+
 def test_nothing_is_made_twice():
     made = [path for stage in STAGES for path in outputs(stage)]
     assert len(made) == len(set(made))
