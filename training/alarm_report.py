@@ -5,6 +5,8 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
+import pandas as pd
+
 from data.asset_class import Alarm
 from training import plots
 from training.evidence import Evidence
@@ -99,7 +101,9 @@ def limits(evidence: Evidence) -> dict[str, Any]:
     """What an alarm at another limit of the failure probability would have given on training machines."""
     curve = evidence.thresholds
     known = curve[curve.announced.notna() & curve.rate.notna()]
-    records = curve.astype(object).where(curve.notna(), None).to_dict("records")
+    records = [
+        {name: None if pd.isna(value) else value for name, value in row.items()} for row in curve.to_dict("records")
+    ]
     per = EXPOSURE[evidence.asset_class.time.unit][2]
     return {"limits": records, "limits_plot": plots.limits(known, per) if len(known) else None}
 

@@ -26,9 +26,9 @@ class OneLife:
     said: np.ndarray  # f64[T]
 
     def at(self, share: float, tick: float) -> int | None:
-        """The row that holds at `share` of the way to the failure; None where the record ends a tick or more before."""
+        """The row that holds at `share` of the way to the failure; None where the record ends over a tick before."""
         until = (1 - share) * self.left[0]
-        if self.left[-1] - until >= tick:
+        if self.left[-1] - until > tick * (1 + 1e-9):
             return None
         return int(np.flatnonzero(self.left >= until - 1e-9 * self.left[0])[-1])
 
@@ -63,7 +63,7 @@ def alpha_lambda(life: OneLife, share: float, tick: float, capped: bool) -> bool
 def prognostic_horizon(life: OneLife, tick: float, cap: float) -> float | None:
     """Remaining life (capped) from which on the prognosis stays within ± α · cap of the label, up to the failure.
 
-    0 where its last word is outside; None where the record ends a tick or more before the failure. Two choices are
+    0 where its last word is outside; None where the record ends more than a tick before the failure. Two choices are
     stricter than theirs: Saxena et al. take the *first* entry into the band, which chance can give, and a band of ± α
     of the whole life, which is wide where lives are much longer than the cap, and unknown of many a machine.
 
@@ -71,7 +71,7 @@ def prognostic_horizon(life: OneLife, tick: float, cap: float) -> float | None:
     >>> prognostic_horizon(life, tick=1, cap=5)
     5.0
     """
-    if life.left[-1] >= tick:
+    if life.left[-1] > tick * (1 + 1e-9):
         return None
     outside = np.flatnonzero(np.abs(life.said - life.label) > ALPHA * cap + 1e-9)
     first = int(outside[-1]) + 1 if len(outside) else 0

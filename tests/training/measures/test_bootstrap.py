@@ -73,7 +73,7 @@ def test_what_cannot_be_said_is_null_with_its_reason():
     assert put("put", [1.0, 2.0], 1) == (None, bootstrap.ONE)
     assert put("put", [np.nan, np.nan, 1.0], 3) == (None, "nothing is known")
     assert put("put", [2.0] * 9, 3) == (None, bootstrap.ALIKE)
-    assert put("put", np.arange(101.0), 3) == ([2.5, 97.5], None)
+    assert put("put", np.arange(101.0), 3) == (pytest.approx([2.5, 97.5]), None)
 
 
 def test_all_of_five_and_none_of_five_are_no_certainty():
