@@ -17,15 +17,17 @@ from data.observations import Observations
 from data.resolve import read_class
 from edge_runtime.bundle import Bundle
 from edge_runtime.manifest import Manifest
+from training import looks
 from training.alarm_history import Watched, watch
 from training.dataset import machine_weights
 from training.feature_table import read_history
 from training.figure_table import Figures
+from training.looks import Look
+from training.measures.remaining_life import inside
 
 TRAJECTORIES = 6
 BINS = 10  # of the failure probability
 RESAMPLES = 200  # of the machines, for the spread of a share
-CLOSE = 1e-6  # to an end of the interval counts as inside
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Evidence:
     lives: list[Life]
     table: pd.DataFrame
     watched: Watched
+    thresholds: pd.DataFrame  # `measures.alarming.curve`
+    looks: list[Look]
 
     @property
     def cap(self) -> float:
@@ -70,6 +74,8 @@ def read(fleet: str) -> Evidence:
         lives=lives,
         table=table,
         watched=watch(twins, whole, observations, lives, units, cls.labels.horizon),
+        thresholds=pd.read_csv(paths.artifact(fleet, "thresholds.csv")),
+        looks=looks.read(paths.artifact(fleet, looks.FILE)),
     )
 
 
@@ -77,22 +83,10 @@ def _json(fleet: str, name: str) -> Any:
     return json.loads(paths.artifact(fleet, name).read_text(encoding="utf-8"))
 
 
-def inside(rows: pd.DataFrame, cap: float) -> np.ndarray:
-    """bool[R]: whether the capped truth lies in the interval."""
-    upper = np.minimum(rows.rul_upper, cap)
-    return ((rows.lower >= rows.rul_lower - CLOSE) & (rows.lower <= upper + CLOSE)).to_numpy()
-
-
 def scored(evidence: Evidence) -> pd.DataFrame:
     """Each held-out life at the row at which it is scored, with `inside`."""
     rows = evidence.table[evidence.table.scored]
     return rows.assign(inside=inside(rows, evidence.cap))
-
-
-def mean_error(evidence: Evidence) -> float | None:
-    """Mean absolute error at the scored rows, against the capped truth."""
-    rows = scored(evidence)
-    return float((rows.rul - rows.lower).abs().mean()) if len(rows) else None
 
 
 def badly_covered(evidence: Evidence) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from training.measures.prognostics import ALPHA, LAMBDAS
 from training.wording import UNKNOWN, number, percent
 
 FAMILIES = {
@@ -22,11 +23,17 @@ class Figures:
 
     values: Mapping[str, Any]
 
-    def get(self, name: str) -> float | None:
+    def get(self, name: str) -> Any:
+        """The figure, or the section of figures; None where there is none."""
         at: Any = self.values
         for part in name.split("."):
             at = at.get(part) if isinstance(at, Mapping) else None
         return at
+
+    def spread(self, name: str) -> tuple[float, float] | None:
+        """Ends of the confidence interval of a figure; None where there is none."""
+        found: Any = self.get(f"ci.{name}")
+        return None if found is None else (found[0], found[1])
 
     def reason(self, name: str) -> str:
         """Why a figure is null."""
@@ -43,16 +50,26 @@ class Row:
     to_beat: str = ""
     cross: str = ""
     note: str = ""
+    spread: str = ""  # its confidence interval
+    without_age: str = ""  # the same as if nobody knew the machines' ages
 
 
 def rows(figures: Figures, cross: Mapping[str, Any], unit: str, cap: float) -> list[Row]:
     """All figures but those of the families; `cross` is one head of cross_validation.json."""
 
     def row(name: str, what: str, form: Any = number, to_beat: str = "", cross: str = "", note: str = "") -> Row:
-        value = figures.get(name)
+        value, section = figures.get(name), name.partition(".")[0]
+        without = figures.get(name.replace(section, f"{section}.without_age", 1))
+        told = "" if without is None else form(without)
         if value is None:
-            return Row(name, what, UNKNOWN, to_beat, cross, figures.reason(name))
-        return Row(name, what, form(value), to_beat, cross, note)
+            return Row(name, what, UNKNOWN, to_beat, cross, figures.reason(name), without_age=told)
+        ends = figures.spread(name)
+        spread = f"{form(ends[0])} to {form(ends[1])}" if ends else ""
+        return Row(name, what, form(value), to_beat, cross, note, spread, told)
+
+    def crossed(name: str, form: Any = number) -> str:
+        value = figures.get(name)
+        return "" if value is None else form(value)
 
     def life(value: float | None) -> str:
         return UNKNOWN if value is None else f"{number(value)} {unit}"
@@ -61,9 +78,11 @@ def rows(figures: Figures, cross: Mapping[str, Any], unit: str, cap: float) -> l
         value = figures.get(name)
         return f"{number(value)} {words}" if value is not None else f"{words}: {UNKNOWN}, {figures.reason(name)}"
 
-    interval = cross["interval"]
+    interval, words = cross["interval"], f"Within {ALPHA:.0%} of the truth"
     horizon = number(figures.get("failure.horizon"))
     guesses = f"{beat('rul.null.age', 'from age alone')}; {beat('rul.null.mean', 'always saying the average')}"
+    far = f"{beat('rul.null.age_uncapped', 'from age alone')}; {beat('rul.null.mean_uncapped', 'the average')}"
+    never = f"the twin never predicts above {cap:g}"
     once, every = "each held-out life once, at a moment fixed beforehand", "every moment after warm-up"
     return [
         row(
@@ -73,13 +92,15 @@ def rows(figures: Figures, cross: Mapping[str, Any], unit: str, cap: float) -> l
             guesses,
             note=f"{once}; truth capped at {cap:g}",
         ),
-        row("rul.rmse_uncapped", "… against the uncapped truth", life, note=f"the twin never predicts above {cap:g}"),
+        row("rul.rmse_uncapped", "… against the uncapped truth", life, far, note=never),
+        row("rul.mae", "… its mean (MAE)", life, note=f"truth capped at {cap:g}"),
+        row("rul.mae_uncapped", "… against the uncapped truth", life, note=never),
         row("rul.nasa_score", "NASA score", note="sum over lives, late predictions cost more; lower is better"),
         row("rul.nasa_score_uncapped", "… against the uncapped truth"),
         row(
             "rul.all_rows.rmse",
             "Error at every moment (RMSE)",
-            lambda value: life(value) + plus_minus(figures.get("rul.all_rows.se")),
+            life,
             cross=f"{number(figures.get('rul.cv.rmse'))} {unit}{plus_minus(figures.get('rul.cv.se'))}",
             note=f"{every}, machines weighted equally",
         ),
@@ -92,25 +113,75 @@ def rows(figures: Figures, cross: Mapping[str, Any], unit: str, cap: float) -> l
             note=f"{every}, machines weighted equally",
         ),
         row("rul.all_rows.width", "Width of the interval", life, cross=life(interval["width"]), note=f"cut at {cap:g}"),
-        row("rul.all_rows.open", "Interval open at the top", percent, note=f"shown as “more than {cap:g}”"),
+        row(
+            "rul.all_rows.open",
+            "Interval open at the top",
+            percent,
+            cross=crossed("rul.cv.interval.open", percent),
+            note=f"shown as “more than {cap:g}”",
+        ),
+        row(
+            "rul.all_rows.thirds",
+            "The interval holds, by third of the predicted life",
+            shares,
+            f"{percent(interval['level'])} promised",
+            crossed("rul.cv.interval.thirds", shares),
+            note="least, middle, most life predicted",
+        ),
+        row(
+            "rul.all_rows.badly_covered",
+            "Machines outside the interval most of the time",
+            percent,
+            cross=crossed("rul.cv.interval.badly_covered", percent),
+        ),
+        row("rul.interval.coverage", "The interval holds, each life once", percent, note=once),
+        row("rul.interval.width", "… its width", life, note=once),
+        *(
+            row(
+                f"rul.alpha_lambda{protocol}.at_{at}",
+                f"{words} at {at} % of the way to the failure" if not protocol else "… against the uncapped truth",
+                percent,
+                cross=crossed(f"rul.cv.alpha_lambda{protocol}.at_{at}", percent),
+                note=f"of {whole(figures.get(f'rul.alpha_lambda{protocol}.lives_at_{at}') or 0)} lives that reach it",
+            )
+            for at in (round(100 * share) for share in LAMBDAS)
+            for protocol in ("", "_uncapped")
+        ),
+        row(
+            "rul.prognostic_horizon.median",
+            "Prognostic horizon",
+            life,
+            cross=crossed("rul.cv.prognostic_horizon.median", life),
+            note="median over lives watched to their failure; the longest possible is the cap",
+        ),
         row(
             "failure.pr_auc",
             f"Ranking of failures within {horizon} {unit} (PR-AUC)",
             to_beat=beat("failure.null_pr_auc", "by chance"),
+            cross=crossed("failure.cv.pr_auc"),
             note="1 is perfect; higher is better",
         ),
         row(
             "failure.brier",
             "Error of the failure probability (Brier)",
             to_beat=beat("failure.null_brier", "always saying the average"),
+            cross=crossed("failure.cv.brier"),
             note="0 is perfect; lower is better",
         ),
-        row("n.machines", "Machines held out", whole),
+        row("n.machines", "Machines held out", whole, cross=crossed("n.cv.machines", whole)),
         row("n.lives", "Lives held out", whole),
         row("n.failures", "… whose failure is known", whole),
         row("n.lives_scored", "… scored", whole),
         row("n.lives_left_out", "… left out", whole, note="their end is not known, or they never warmed up"),
-        row("n.rows", "Moments held out", whole),
+        row("n.rows", "Moments held out", whole, cross=crossed("n.cv.rows", whole)),
+        row(
+            "n.rows_left_out",
+            "… left out",
+            whole,
+            cross=crossed("n.cv.rows_left_out", whole),
+            note="their remaining life is only known to exceed something",
+        ),
+        row("n.looks", "Different looks at the machines held out", whole, note="1 = the figures are unbiased"),
         row(
             "parity.within_1e_3",
             "Exported graph says what the models said",
@@ -138,6 +209,14 @@ def family_rows(figures: Figures, cross: Mapping[str, Any]) -> list[dict[str, An
 
 def plus_minus(se: float | None) -> str:
     return "" if se is None or se != se else f" ± {number(se, 2)}"
+
+
+def shares(values: list[float]) -> str:
+    """
+    >>> shares([0.9, 0.95, 1.0])
+    '90 %, 95 %, 100 %'
+    """
+    return ", ".join(percent(value) for value in values)
 
 
 def whole(value: float) -> str:

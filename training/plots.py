@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
@@ -17,7 +18,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from training.wording import percent
+from training.wording import number, percent
 
 INK, MUTED, GRID = "#1f2933", "#5b6770", "#dfe3e8"
 SAID, BAND, MISSED = "#0b5cad", "#b9d5f0", "#c2410c"
@@ -122,6 +123,73 @@ def reliability(axes: Axes, bins: pd.DataFrame, horizon: str) -> None:
     # Along the diagonal, whatever the shape of the axes.
     on_line: dict[str, Any] = {"rotation": 45, "transform_rotates_text": True, "rotation_mode": "anchor"}
     axes.text(0.04, 0.07, "exactly right", color=INK, fontsize=9, va="bottom", **on_line)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A figure in a row of its own: what the twin `said`, or what it must beat."""
+
+    name: str
+    value: float | None
+    spread: tuple[float, float] | None = None
+    said: bool = False
+
+
+@svg(5.2, 2.4)
+def errors(axes: Axes, marks: Sequence[Mark], unit: str) -> None:
+    """Errors in a row each, the first on top, with their confidence intervals; hollow: without sensors."""
+    for place, mark in enumerate(reversed(marks)):
+        if mark.spread:
+            axes.plot(mark.spread, [place, place], color=SAID, lw=5, alpha=0.3, solid_capstyle="butt")
+        look: dict[str, Any] = {"color": SAID} if mark.said else {"color": "white", "mec": MUTED, "mew": 1.5}
+        axes.plot([mark.value], [place], "o" if mark.said else "s", ms=8 if mark.said else 7, zorder=3, **look)
+        right = max(mark.value or 0, mark.spread[1] if mark.spread else 0)
+        axes.annotate(
+            number(mark.value), (right, place), (9, 0), textcoords="offset points", va="center", color=INK,
+            fontweight="bold" if mark.said else "normal",
+        )  # fmt: skip
+    axes.set_yticks(range(len(marks)), [mark.name for mark in reversed(marks)])
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    widest = max([mark.value or 0 for mark in marks] + [mark.spread[1] for mark in marks if mark.spread])
+    axes.set(xlim=(0, 1.18 * widest or 1), ylim=(-0.6, len(marks) - 0.4))
+    axes.set_xlabel(f"error ({unit}, RMSE): smaller is better")
+    axes.grid(axis="y", visible=False)
+
+
+@svg(5.2, 3.0)
+def thirds(axes: Axes, groups: Mapping[str, Sequence[float]], level: float) -> None:
+    """Coverage in each third of the predicted life, a line a group."""
+    names = ["least life\npredicted", "middle\nthird", "most life\npredicted"]
+    axes.axhline(level, color=INK, lw=1.2)
+    axes.text(2.42, level, f"{percent(level)}\npromised", color=INK, fontsize=9, va="center")
+    looks = zip(groups.items(), ((SAID, "o"), (LEVELS[2], "D"), (MUTED, "s")), (-0.06, 0.0, 0.06), strict=False)
+    for (name, shares), (colour, marker), shift in looks:
+        axes.plot(np.arange(3) + shift, shares, marker, color=colour, ms=7, mec="white", label=name, ls="-", lw=1)
+    axes.set_xticks(range(3), names)
+    axes.tick_params(axis="x", length=0, labelcolor=INK)
+    lowest = min(min(shares) for shares in groups.values())
+    axes.set(xlim=(-0.3, 2.4), ylim=(min(0.5, lowest - 0.05), 1.02))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.set_ylabel("interval holds")
+    axes.grid(axis="x", visible=False)
+    axes.legend(frameon=False, fontsize=9, loc="lower right")
+
+
+@svg(5.2, 3.4)
+def limits(axes: Axes, curve: pd.DataFrame, exposure: str) -> None:
+    """Failures announced against false alarms, a point a limit of the failure probability (`alarming.curve`)."""
+    axes.plot(curve.rate, curve.announced, "-", color=SAID, lw=1.2, alpha=0.6)
+    own = curve[curve.declared]
+    axes.plot(curve.rate, curve.announced, "o", color=SAID, ms=5, mec="white", mew=0.5)
+    axes.plot(own.rate, own.announced, "D", color=MISSED, ms=9, mec="white", zorder=4)
+    alike = curve.groupby([curve.rate.round(4), curve.announced.round(3)], sort=False).threshold
+    for (rate, announced), of in alike:
+        text = f"{of.min():g}" if len(of) == 1 else f"{of.min():g}–{of.max():g}"
+        axes.annotate(text, (rate, announced), (6, -11), textcoords="offset points", color=MUTED, fontsize=9)
+    axes.set(xlim=(-0.02 * curve.rate.max() - 1e-9, 1.12 * curve.rate.max() or 1), ylim=(-0.03, 1.05))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.set_xlabel(f"false alarms per {exposure}")
+    axes.set_ylabel("failures announced")
 
 
 @svg(5.6, 3.6)

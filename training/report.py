@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import textwrap
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import jinja2
@@ -18,19 +17,17 @@ import numpy as np
 import pandas as pd
 
 from data import command, paths
-from data.asset_class import Alarm
 from training import evidence as ev
-from training import model_card, plots, verdict
-from training.alarm_history import Tally, tally
+from training import model_card, plots, proof, verdict
+from training.alarm_report import alarms, false_alarms, headline_tally
 from training.evidence import Evidence
 from training.figure_table import HEADS, family_rows, rows
+from training.measures.alarming import tallied
+from training.measures.bootstrap import RESAMPLES
 from training.wording import LIFE_UNITS, count, number, percent, seen
 
 TEMPLATE = "report.html.j2"
 DRIVERS, LEAST = 12, 0.005  # channels shown, at most, and the share that is worth showing
-LINES, OTHER_LINES = 40, 20  # lives in the plot of alarms: that came close to a failure, and other ones with an alarm
-# False alarms are counted per this much watched time: time units, and what people call it.
-EXPOSURE = {"s": (30 * 86400.0, "machine-month"), "cycle": (1000.0, "1,000 cycles")}
 
 
 def page(evidence: Evidence) -> str:
@@ -52,9 +49,9 @@ def view(evidence: Evidence) -> dict[str, Any]:
     cls, figures = evidence.asset_class, evidence.figures
     unit = LIFE_UNITS[cls.life.unit]
     level = next(iter(evidence.cross.values()))["interval"]["level"]
-    tallies = tallied(evidence)
+    tallies = tallied(cls, evidence.watched.lives)
     tiles = [
-        verdict.off(figures, ev.mean_error(evidence), unit),
+        verdict.off(figures, unit),
         verdict.holds(figures, level, unit, evidence.cap),
         verdict.announced(headline_tally(tallies), unit, false_alarms(evidence, headline_tally(tallies))),
         verdict.usable(evidence.quality),
@@ -73,10 +70,16 @@ def view(evidence: Evidence) -> dict[str, Any]:
         **failure(evidence, unit),
         **alarms(evidence, tallies, unit),
         **drivers(evidence),
+        **proof.errors(evidence, unit),
+        **proof.coverage(evidence, level),
+        "looks": proof.looked(evidence),
+        "canaries": proof.canaries(figures, unit),
         "facts": model_card.learnt_from(evidence, unit),
         "channels": model_card.channels(evidence),
         "findings": model_card.findings(evidence.quality),
         "rows": rows(figures, next(iter(evidence.cross.values())), unit, evidence.cap),
+        "both_heads": proof.has_both_heads(evidence),
+        "resamples": RESAMPLES,
         "families": family_rows(figures, evidence.cross),
         "heads": [f"{HEADS[head]}: weight" if len(evidence.cross) > 1 else "weight" for head in evidence.cross],
         "exported": model_card.exported(evidence.manifest),
@@ -108,77 +111,6 @@ def failure(evidence: Evidence, unit: str) -> dict[str, Any]:
         "reliability": plots.reliability(bins, horizon) if len(bins) else None,
         "bins": bins.to_dict("records"),
     }
-
-
-def tallied(evidence: Evidence) -> list[Tally]:
-    """Alarms counted at each level that the class uses, the highest first."""
-    levels = sorted({alarm.level for alarm in evidence.asset_class.alarms.values()}, reverse=True)
-    return [tally(evidence.watched.lives, level, evidence.horizon) for level in levels]
-
-
-def headline_tally(tallies: list[Tally]) -> Tally | None:
-    """Of level 2 and higher, which call for action; of the highest there is, where none does."""
-    return next((each for each in reversed(tallies) if each.level >= 2), tallies[0] if tallies else None)
-
-
-def rate(evidence: Evidence, counted: Tally) -> float | None:
-    """False alarms per machine-month or per 1,000 cycles, over the time in which one could be told to be false."""
-    per, _ = EXPOSURE[evidence.asset_class.time.unit]
-    far = counted.far * evidence.asset_class.time_units_per_life_unit
-    return counted.false_alarms * per / far if far else None
-
-
-def false_alarms(evidence: Evidence, counted: Tally | None) -> str:
-    if counted is None:
-        return ""
-    if not counted.false_alarms:
-        return f"No false alarm in {number(counted.far)} {LIFE_UNITS[evidence.asset_class.life.unit]} watched."
-    often = number(rate(evidence, counted))
-    return f"{count(counted.false_alarms, 'false alarm')}: {often} per {EXPOSURE[evidence.asset_class.time.unit][1]}."
-
-
-def alarms(evidence: Evidence, tallies: list[Tally], unit: str) -> dict[str, Any]:
-    known = [life for life in evidence.watched.lives if life.failed and len(life.to_end) > 1]
-    due = [life for life in known if life.to_end[-1] <= evidence.horizon]
-    others = [life for life in known if life.to_end[-1] > evidence.horizon and life.level.any()]
-    shown = sorted([*due[:LINES], *others[:OTHER_LINES]], key=lambda life: (-life.to_end[-1], life.asset))
-    lines = [(life.to_end, life.level) for life in shown]
-    tick = evidence.asset_class.time.tick / evidence.asset_class.time_units_per_life_unit
-    return {
-        "alarms": [(name, alarm, condition(alarm)) for name, alarm in evidence.asset_class.alarms.items()],
-        "tallies": [
-            {
-                "of": each,
-                "lead": _lead(each, unit),
-                "rate": rate(evidence, each),
-                "in_alarm": each.far_in_alarm / each.far if each.far else None,
-            }
-            for each in tallies
-        ],
-        "exposure": EXPOSURE[evidence.asset_class.time.unit][1],
-        "timeline": plots.alarms(lines, evidence.horizon, unit, height=1.1 + 0.1 * len(lines)) if lines else None,
-        "timeline_due": len(due[:LINES]),
-        "timeline_others": len(others[:OTHER_LINES]),
-        "others": len(others),
-        "due": len(due),
-        "due_cut": sum(life.to_end[-1] > tick for life in due),
-    }
-
-
-def _lead(counted: Tally, unit: str) -> str:
-    if not counted.warnings:
-        return "–"
-    first, last = min(counted.warnings), max(counted.warnings)
-    return f"{number(median(counted.warnings))} {unit} ({number(first)} to {number(last)})"
-
-
-def condition(alarm: Alarm) -> str:
-    """
-    >>> condition(Alarm(level=2, signal="failure_probability", above=0.5))
-    'failure probability above 0.5'
-    """
-    side = "above" if alarm.above is not None else "below"
-    return f"{alarm.signal.replace('_', ' ')} {side} {alarm.limit:g}"
 
 
 def drivers(evidence: Evidence) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from data import paths
 
 CONFIG = Path("mlflow/tracking.yaml")
+WRITTEN = (":!dvc.lock", ":!artifacts/*/looks.jsonl")
 
 
 @cache
@@ -98,13 +99,11 @@ def data_hash(fleet: str) -> str:
 def commit() -> str:
     """The commit of the code, `-dirty` when tracked files differ from it; `unknown` outside a repository.
 
-    dvc.lock does not count: the pipeline itself writes it as it runs.
+    What the pipeline itself writes as it runs does not count: dvc.lock and the logs of looks at test machines.
     """
     try:
         head = _git("rev-parse", "HEAD")
-        return head + (
-            "-dirty" if _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!dvc.lock") else ""
-        )
+        return head + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no", "--", ".", *WRITTEN) else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

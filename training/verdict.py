@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from training.alarm_history import Tally
 from training.figure_table import Figures
+from training.measures.tally import Tally
 from training.wording import UNKNOWN, count, number, percent
 
 GUESSES = {"rul.null.age": "judging by age alone", "rul.null.mean": "always saying the average"}
@@ -30,14 +30,16 @@ class Tile:
     verdict: str = ""
 
 
-def off(figures: Figures, mean_error: float | None, unit: str) -> Tile:
+def off(figures: Figures, unit: str) -> Tile:
     """How far off the remaining life is, at the scored rows."""
-    question, rmse = "How far off is the remaining life?", figures.get("rul.rmse")
+    question, rmse, mean_error = "How far off is the remaining life?", figures.get("rul.rmse"), figures.get("rul.mae")
     if rmse is None or mean_error is None:
         return Tile(question, UNKNOWN, f"Could not be checked: {figures.reason('rul.rmse')}.")
     guesses = [(value, words) for name, words in GUESSES.items() if (value := figures.get(name)) is not None]
     lives = count(int(figures.get("n.lives_scored") or 0), "held-out life", "held-out lives")
+    spread = figures.spread("rul.rmse")
     detail = f"on average over {lives}. RMSE {number(rmse)}"
+    detail += f" (other machines could give {number(spread[0])} to {number(spread[1])})" if spread else ""
     if not guesses:
         return Tile(question, f"{number(mean_error, 2)} {unit}", detail + ".")
     detail += f"; without sensors {', '.join(f'{number(value)} {words}' for value, words in guesses)}."

@@ -14,14 +14,35 @@ from edge_runtime.contract.quality import Quality
 from edge_runtime.fleet import Fleet
 from tests.pipeline import plant
 from tests.training.one_split import one_split
+from training import calibrate, evaluate, evidence
 from training.canaries import MEANING
+from training.measures.alarming import tallied
 
 FLEETS = list(plant.CLASSES)
 HEAD = "asset,time,health,anomaly_score,failure_probability,rul,rul_lower,rul_upper,alarm"
 FIXED_NAMES = [
     *(
         "rul." + name
-        for name in ("rmse", "rmse_uncapped", "nasa_score", "nasa_score_uncapped", "null.mean", "null.age")
+        for name in (
+            "rmse",
+            "rmse_uncapped",
+            "nasa_score",
+            "nasa_score_uncapped",
+            "null.mean",
+            "null.age",
+            "without_age.rmse",
+            "without_age.nasa_score",
+            "cv.rmse",
+            "cv.se",
+            "without_age.cv.rmse",
+            "without_age.cv.se",
+            "interval.coverage",
+            "interval.width",
+            "without_age.interval.coverage",
+            "without_age.interval.width",
+            "cv.interval.coverage",
+            "cv.interval.width",
+        )
     ),
     *(f"rul.per_model.{model}.rmse" for model in ("lstm", "xgboost", "blend")),
     *("failure." + name for name in ("horizon", "pr_auc", "brier", "null_brier")),
@@ -55,9 +76,12 @@ def test_figures_have_their_fixed_names_and_nulls_their_reasons(made, fleet):
             assert figures["reasons"][name]
         else:
             assert math.isfinite(at)
-    unknown = {name for name in figures["reasons"] if not name.startswith("canaries.")}
-    assert unknown == ({"rul.null.age"} if fleet == "drum" else set())
     assert not [name for name, canary in figures["canaries"].items() if canary["caught"] is False]
+    assert all(figures["reasons"].values())
+    without = {name for name in figures["reasons"] if name.startswith("rul.without_age.")}
+    assert bool(without) == (fleet == "kiln")  # has no head without age
+    assert ("rul.null.age" in figures["reasons"]) == (fleet == "drum")
+    assert figures["n"]["looks"] == 1
     assert figures == made(fleet).bundle.manifest.quality
 
 
@@ -79,6 +103,62 @@ def test_the_twin_is_better_than_knowing_nothing(made, fleet):
     for head in cross.values():
         # weights are fitted on the same rows: a blend that is worse than a member was fitted wrong
         assert head["blend"]["rmse"] <= min(head["lstm"]["rmse"], head["xgboost"]["rmse"]) + 1e-9
+
+
+@pytest.mark.parametrize("fleet", FLEETS)
+def test_all_figures_are_numbers_or_null_with_a_reason(made, fleet):
+    def leaves(values, prefix=""):
+        for name, value in values.items():
+            if isinstance(value, dict):
+                yield from leaves(value, f"{prefix}{name}.")
+            else:
+                yield prefix + name, value
+
+    figures = made(fleet).json("metrics.json")
+    reasons = figures.pop("reasons")
+    for name, value in leaves(figures):
+        if value is None:
+            assert reasons[name]
+        else:
+            assert np.isfinite(value).all()
+            if name.startswith("ci."):
+                assert value[0] < value[1]
+
+
+def test_alarms_judged_without_the_bundle_are_the_alarms_of_the_bundle(fan):
+    """Otherwise the false-alarm rate known beforehand would be that of another twin."""
+    figures = fan.json("metrics.json")["alarms"]["level_2"]["test"]
+    with plant.inside(fan.folder):
+        found = evidence.read("fan")
+    (counted,) = tallied(found.asset_class, found.watched.lives)
+    assert figures["due"] == counted.due > 0
+    assert figures["announced"] * counted.due == pytest.approx(len(counted.warnings))
+    assert figures["false_alarms"] == counted.false_alarms
+    assert figures["watched"] == pytest.approx(counted.far)
+    assert figures["in_alarm"] * counted.far == pytest.approx(counted.far_in_alarm)
+    assert figures["median_lead"] == pytest.approx(np.median(counted.warnings))
+
+
+def test_a_second_evaluation_is_the_same_look_and_changes_nothing(copied):
+    fleet = copied("fan")
+    files = ["evaluation.json", "looks.jsonl", "predictions.parquet", "thresholds.csv"]
+    before = {name: fleet.artifact(name).read_bytes() for name in files}
+    with plant.inside(fleet.folder):
+        evaluate.run("fan")
+    assert {name: fleet.artifact(name).read_bytes() for name in files} == before
+
+
+def test_other_choices_are_another_look(copied):
+    fleet = copied("fan")
+    params = fleet.folder / "params.yaml"
+    params.write_text(params.read_text().replace("bins: 3", "bins: 4"))
+    with plant.inside(fleet.folder):
+        calibrate.run("fan")
+        evaluate.run("fan")
+    first, second = (json.loads(line) for line in fleet.artifact("looks.jsonl").read_text().splitlines())
+    differs = {name for name in first["parts"] if first["parts"][name] != second["parts"][name]}
+    assert differs == {"parameters", "calibration"}
+    assert fleet.json("evaluation.json")["n"]["looks"] == 2
 
 
 def test_lives_are_as_the_log_says(fan):

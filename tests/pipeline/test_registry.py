@@ -94,10 +94,11 @@ def test_runs_hold_what_made_them(fan):
         client = tracking.library().MlflowClient()
         runs = client.search_runs([tracking.experiment("fan")])
     by_stage = {run.data.tags["stage"]: run for run in runs}
-    assert set(by_stage) == {"xgboost", "isolation forest", "lstm", "bundle"}
+    assert set(by_stage) == {"xgboost", "isolation forest", "lstm", "evaluation", "bundle"}
     assert by_stage["xgboost"].data.params["trees"] == str(plant.PARAMS["xgboost"]["trees"])
     assert by_stage["xgboost"].data.metrics["cv_rmse_aged"] > 0
     assert by_stage["bundle"].data.metrics["rul.rmse"] == pytest.approx(fan.json("metrics.json")["rul"]["rmse"])
+    assert by_stage["evaluation"].data.tags["look"] == "1"
     for run in runs:
         assert run.info.status == "FINISHED"
         assert run.data.tags["data_hash"] == fan.bundle.manifest.provenance.data_hash

@@ -8,12 +8,29 @@ from data.splits import Splits
 from tests.training.tables import CAP, HORIZON, asset_class, machines
 from training import evaluate, metrics
 from training.calibrate import calibrate
+from training.evaluate import Figures
+from training.measures import remaining_life
+from training.measures.failure import failure
+from training.native import calibrations_by_fold, native, out_of_fold_prognosis
 from training.params import PrognosisParams
 
 FIXED = [
     *(
         f"rul.{name}"
-        for name in ("rmse", "rmse_uncapped", "nasa_score", "nasa_score_uncapped", "null.mean", "null.age")
+        for name in (
+            "rmse",
+            "rmse_uncapped",
+            "nasa_score",
+            "nasa_score_uncapped",
+            "mae",
+            "mae_uncapped",
+            "null.mean",
+            "null.mean_uncapped",
+            "null.age",
+            "null.age_uncapped",
+            "interval.coverage",
+            "interval.width",
+        )
     ),
     *(f"rul.per_model.{name}.rmse" for name in ("lstm", "xgboost", "blend")),
     *(f"failure.{name}" for name in ("pr_auc", "brier", "null_brier")),
@@ -34,15 +51,19 @@ def calibration():
 
 def predicted(rows, calibration):
     """Rows of test machines with a prognosis, as stage `evaluate` has them."""
-    return evaluate.native(asset_class(), calibration, rows.drop(columns=["lstm", "aged", "free", "score"]), rows)
+    return native(asset_class(), calibration, rows.drop(columns=["lstm", "aged", "free", "score"]), rows)
 
 
 def all_figures(table, scored, calibration, training=None):
-    figures = evaluate.Figures()
-    evaluate.rul_figures(figures, scored, machines(20) if training is None else training)
-    evaluate.all_row_figures(figures, table, CAP)
-    evaluate.failure_figures(figures, table, calibration)
-    evaluate.count_figures(figures, table, scored)
+    figures, training = Figures(), machines(20) if training is None else training
+    remaining_life.at_cut(figures, "rul", scored, CAP)
+    remaining_life.nulls(figures, scored, training)
+    remaining_life.families(figures, scored)
+    remaining_life.all_rows(figures, "rul.all_rows", table, CAP)
+    remaining_life.early_enough(figures, "rul", table, 1.0, CAP)
+    failure(figures, "failure", table, calibration.prior)
+    figures.set("failure.horizon", calibration.horizon)
+    evaluate.count_figures(figures, table, scored, training)
     return figures
 
 
@@ -59,9 +80,40 @@ def test_figures_of_machines_that_failed(calibration):
     assert value(figures, "rul.per_model.blend.rmse") == value(figures, "rul.rmse")
     assert value(figures, "failure.brier") < value(figures, "failure.null_brier")
     assert value(figures, "rul.all_rows.coverage") > 0.8
-    assert figures.values["n"] == {
-        "machines": 10, "lives": 10, "lives_scored": 10, "lives_left_out": 0, "rows": len(table), "failures": 10,
+    assert value(figures, "rul.interval.coverage") > 0.6
+    assert min(value(figures, "rul.all_rows.thirds")) > 0.6
+    assert value(figures, "rul.prognostic_horizon.lives") == 10
+    counts = figures.values["n"]
+    assert counts["cv"]["machines"] == 20
+    assert {name: counts[name] for name in counts if name != "cv"} == {
+        "machines": 10, "lives": 10, "lives_scored": 10, "lives_left_out": 0, "rows": len(table), "rows_left_out": 0,
+        "failures": 10,
     }  # fmt: skip
+
+
+def test_intervals_from_resampling_surround_their_figure(calibration):
+    table = predicted(machines(10, seed=5), calibration)
+    figures = all_figures(table, table[table.row == 50], calibration)
+    for name in ("rul.rmse", "rul.mae_uncapped", "rul.nasa_score", "rul.all_rows.rmse", "rul.all_rows.coverage",
+                 "failure.pr_auc", "failure.brier"):  # fmt: skip
+        low, high = value(figures, f"ci.{name}")
+        assert low < value(figures, name) < high, name
+
+
+def test_out_of_fold_prognoses_owe_nothing_to_their_own_machines():
+    """Whatever the machines of a fold say of themselves, what is said of them stays."""
+    training, params = machines(12), PrognosisParams()
+    altered = training.copy()
+    own = (altered.fold == 2).to_numpy()
+    altered.loc[own, ["lower", "rul", "failed_within"]] = [CAP, CAP, 0.0]
+    said = []
+    for table in (training, altered):
+        by_fold = calibrations_by_fold(asset_class(), table, ["aged", "free"], params)
+        said.append(out_of_fold_prognosis(asset_class(), by_fold, table, table))
+        assert said[-1].index.equals(table.index)
+    prognosis = ["rul", "rul_lower", "rul_upper", "failure_probability", "anomaly_score"]
+    pd.testing.assert_frame_equal(said[0].loc[own, prognosis], said[1].loc[own, prognosis])
+    assert not np.allclose(said[0].loc[~own, "rul_lower"], said[1].loc[~own, "rul_lower"])
 
 
 def test_machines_that_still_run_give_nulls_with_reasons(calibration):
@@ -71,6 +123,8 @@ def test_machines_that_still_run_give_nulls_with_reasons(calibration):
         assert value(figures, name) is None or name in ("failure.brier", "failure.null_brier")
         if value(figures, name) is None:
             assert figures.reasons[name]
+    assert value(figures, "rul.prognostic_horizon.median") is None
+    assert figures.reasons["ci.rul.rmse"] == figures.reasons["rul.rmse"]
     assert value(figures, "rul.all_rows.rmse") is None
     assert value(figures, "failure.horizon") == HORIZON
     assert figures.values["n"]["failures"] == 0
@@ -97,17 +151,19 @@ def test_where_no_age_is_known_there_is_no_null_from_age(calibration):
 def test_a_single_machine_has_no_standard_error(calibration):
     table = predicted(machines(1, seed=5), calibration)
     figures = all_figures(table, table[table.row == 50], calibration)
-    assert value(figures, "rul.all_rows.se") is None
-    assert figures.reasons["rul.all_rows.se"]
+    for name in ("rul.all_rows.se", "ci.rul.rmse", "ci.rul.all_rows.coverage", "ci.failure.pr_auc"):
+        assert value(figures, name) is None
+        assert "one machine" in figures.reasons[name]
 
 
 def test_machines_weigh_the_same_however_often_they_report(calibration):
     table = predicted(machines(6, seed=5), calibration)
     often = pd.concat([table, table[table.asset == "M-0"]], ignore_index=True)
-    once, twice = evaluate.Figures(), evaluate.Figures()
-    evaluate.failure_figures(once, table, calibration)
-    evaluate.failure_figures(twice, often, calibration)
+    once, twice = Figures(), Figures()
+    failure(once, "failure", table, calibration.prior)
+    failure(twice, "failure", often, calibration.prior)
     assert once.values["failure"] == pytest.approx(twice.values["failure"])
+    assert value(once, "ci.failure.brier") == pytest.approx(value(twice, "ci.failure.brier"))
 
 
 def test_a_life_is_scored_at_the_last_tick_not_after_its_cut(calibration):

@@ -37,6 +37,11 @@ def test_a_commit_is_dirty_when_tracked_files_differ(repository):
     assert len(clean) == 40
     Path("artifact").write_text("made by a stage\n")  # not tracked
     assert tracking.commit() == clean
+    log = Path("artifacts/pump/looks.jsonl")  # tracked, but written by a stage itself
+    log.parent.mkdir(parents=True)
+    log.write_text("{}\n")
+    repository("add", str(log))
+    assert tracking.commit() == clean
     Path("code.py").write_text("2\n")
     assert tracking.commit() == f"{clean}-dirty"
 
