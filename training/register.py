@@ -3,8 +3,8 @@
 python -m training.register <fleet>      for a bundle that came from DVC's cache rather than from this machine's
 training
 
-The bundle is the artifact; nothing of MLflow is needed to run it. A first version becomes `champion`; a later one is
-`challenger` until it is promoted.
+The bundle is the artifact; nothing of MLflow is needed to run it. Each version, the first too, is `challenger` until
+`training.promote` has judged it: what is served by alias has passed the rules, without exception.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from pathlib import Path
 from data import command, paths
 from edge_runtime.bundle import Bundle
 from training import tracking
-
-CHAMPION, CHALLENGER = "champion", "challenger"
+from training.registry import CHALLENGER
 
 
 def register(fleet: str, folder: Path) -> str:
@@ -41,7 +40,7 @@ def register(fleet: str, folder: Path) -> str:
     tags = {"model_id": bundle.model_id, "data_hash": bundle.manifest.provenance.data_hash or ""}
     source = f"{run.info.artifact_uri}/bundle"
     version = client.create_model_version(fleet, source, run.info.run_id, tags=tags)
-    client.set_registered_model_alias(fleet, CHALLENGER if versions else CHAMPION, version.version)
+    client.set_registered_model_alias(fleet, CHALLENGER, version.version)
     return str(version.version)
 
 
