@@ -107,10 +107,10 @@ def roll_back(fleet: str, reason: str, *, dry_run: bool = False) -> int:
     registry = Registry(fleet)
     aliases = registry.aliases()
     champion, previous = aliases.get(CHAMPION), aliases.get(PREVIOUS)
-    if champion is None or previous is None:
+    if champion is None or previous is None or previous == champion:  # an interrupted promotion
         raise RegistryError(
-            f"'{fleet}' has no version with the alias '{PREVIOUS if champion else CHAMPION}': there is nothing to go "
-            "back to; a promotion leaves one behind, a rollback uses it up"
+            f"'{fleet}' has no version with the alias '{PREVIOUS if champion else CHAMPION}' to go back to: "
+            "a promotion leaves one behind, a rollback uses it up"
         )
     with tempfile.TemporaryDirectory() as folder:
         try:

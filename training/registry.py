@@ -30,10 +30,16 @@ class Registry:
 
     def aliases(self) -> dict[str, str]:
         """Alias → version."""
-        found = self._client.search_registered_models(f"name = '{self.fleet}'")
+        where = self._mlflow.get_tracking_uri()
+        try:
+            found = self._client.search_registered_models(f"name = '{self.fleet}'")
+        except Exception as error:  # of MLflow, its store or its network: they have no common base
+            raise RegistryError(
+                f"the registry at {where} cannot be asked ({error}): see MLFLOW_TRACKING_URI and mlflow/tracking.yaml"
+            ) from error
         if not found:
             raise RegistryError(
-                f"the registry at {self._mlflow.get_tracking_uri()} has no model '{self.fleet}': `uv run dvc repro` "
+                f"the registry at {where} has no model '{self.fleet}': `uv run dvc repro` "
                 f"registers what it exports, `uv run python -m training.register {self.fleet}` what is here already"
             )
         return {alias: str(version) for alias, version in found[0].aliases.items()}
@@ -44,7 +50,7 @@ class Registry:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             return Path(self._mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=str(folder)))
-        except Exception as error:  # of MLflow, its store or its network: they have no common base
+        except Exception as error:  # as above
             raise RegistryError(
                 f"version {version} of '{self.fleet}' cannot be fetched from {source} ({error}): make the artifacts "
                 "of the registry reachable from here"

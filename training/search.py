@@ -138,7 +138,8 @@ def experiment(fleet: str, head: str, name: str, values: dict[str, Any]) -> Scor
     command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "--name", name, *changes, f"calibrate@{fleet}"]
     if code := subprocess.run(command, env=environment(fleet), check=False).returncode:
         raise DataError(
-            f"experiment {name} ended with {code}: see above; the study keeps the other trials, run this again to go on"
+            f"experiment {name} ended with {code}: see above. It has nothing but what Git or DVC keeps: commit class "
+            "files, `dvc add` sources. The study keeps the other trials: run this again to go on"
         )
     cross = json.loads(dvc.api.read(str(paths.artifact(fleet, "cross_validation.json")), rev=name))
     if head not in cross:

@@ -99,7 +99,7 @@ def test_promotion_leaves_a_way_back_and_rollback_takes_it(fleet, capsys):
     assert (undone["verdict"], undone["rolled_back_to"], undone["reason"]) == ("rolled back", first, "alarms at night")
     assert fleet.tags(first)["restored_from"] == second
     assert fleet.run("--rollback") == 1
-    assert "nothing to go back to" in capsys.readouterr().err
+    assert "to go back to: a promotion leaves one behind" in capsys.readouterr().err
 
     third = fleet.register("third")
     assert fleet.run() == 0
@@ -188,6 +188,27 @@ def test_an_alias_that_somebody_moved_meanwhile_is_left_alone(fleet):
     with pytest.raises(RegistryError, match="nothing was changed"):
         registry.roll_back(second, first, "")
     assert fleet.aliases() == {"champion": second, "challenger": third}
+
+
+def test_the_same_model_is_judged_anew_when_more_is_known_of_it(fleet):
+    first = fleet.register("first", changed(GOOD, canaries=None))
+    assert fleet.run() == 3
+    # Evaluated by a newer version: the graph and its contract are the same.
+    again = bundle(fleet.folder / "again", GOOD, title="first", fleet=fleet.name)
+    second = register(fleet.name, again)
+    assert second != first
+    assert register(fleet.name, again) == second
+    assert fleet.run() == 0
+    assert fleet.aliases() == {"champion": second}
+
+
+def test_a_registry_that_does_not_answer_is_named(fleet, monkeypatch, capsys):
+    def refuse(*_):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("mlflow.MlflowClient.search_registered_models", refuse)
+    assert fleet.run() == 1
+    assert "cannot be asked (no route to host): see MLFLOW_TRACKING_URI" in capsys.readouterr().err
 
 
 def test_artifacts_that_are_not_there_are_named(fleet, capsys):

@@ -135,6 +135,16 @@ def test_a_rate_that_the_champion_lacks_fails(candidate):
     assert made["false alarms, to champion"].why.startswith("champion: alarms.level_2.cv")
 
 
+def test_the_lowest_level_that_calls_for_action_counts_and_chance_is_shown(candidate):
+    high = {"alarms": [{"name": f"worn_{n}", "level": n, "signal": "health", "below": 0.5} for n in (1, 3)]}
+    name = "false_alarms_per_1000_cycles"
+    figures = {"alarms": {"level_1": {"cv": {name: 9.0}}, "level_3": {"cv": {name: 0.1}}}}
+    chance = {"ci": {"alarms": {"level_3": {"cv": {name: [0.02, 0.31]}}}}}
+    found, made = states(candidate(contract=high, **figures, **chance))
+    assert found["false alarms"] == PASSED
+    assert made["false alarms"].why == "per 1000 cycles; 0.02 … 0.31 by chance"
+
+
 def test_a_class_without_alarms_that_call_for_action_has_no_false_ones(candidate):
     quiet = {"alarms": [{"name": "worn", "level": 1, "signal": "health", "below": 0.5}]}
     found, made = states(candidate(contract=quiet, alarms=None))
@@ -185,16 +195,36 @@ def test_one_machine_has_no_standard_error(candidate):
 
 
 def test_each_head_is_judged_and_one_that_was_lost_is_missed(candidate):
-    second = {"rul__without_age": {"cv": {**GOOD["rul"]["cv"], "rmse": 2.1}}}
+    second = {
+        "rul__without_age": {"cv": {**GOOD["rul"]["cv"], "rmse": 2.1}},
+        "alarms__without_age": GOOD["alarms"],
+    }
     both = candidate(errors=TWO_HEADS, **second)
     found, made = states(both, both)
     assert set(found.values()) == {PASSED}
     assert made["accuracy, age unknown"].challenger == "2.1"
     found, made = states(candidate(), both)
     lost = [rule for rule, state in found.items() if state == FAILED]
-    assert lost == ["accuracy, age unknown", "accuracy, age unknown, to champion", "coverage, age unknown"]
-    bad = candidate(errors=TWO_HEADS, rul__without_age={"cv": {**GOOD["rul"]["cv"], "rmse": 5.0}})
+    assert lost == [
+        "accuracy, age unknown", "accuracy, age unknown, to champion", "coverage, age unknown",
+        "false alarms, age unknown",
+    ]  # fmt: skip
+    bad = candidate(errors=TWO_HEADS, **second | {"rul__without_age__cv__rmse": 5.0})
     assert [rule for rule, state in states(bad)[0].items() if state == FAILED] == ["accuracy, age unknown"]
+
+
+def test_a_head_that_a_class_does_not_have_is_not_missed(candidate):
+    nothing = {"rul__without_age": {"cv": {"rmse": None, "se": None}}, "reasons": {"rul.without_age.cv.rmse": "none"}}
+    found, _ = states(candidate(**nothing), candidate(**nothing))
+    assert set(found.values()) == {PASSED}
+    assert not [rule for rule in found if "unknown" in rule]
+
+
+def test_a_canary_that_could_not_be_judged_was_not_caught(candidate):
+    figures = {"canaries": {"shuffled": {"caught": None}}, "reasons": {"canaries.shuffled.caught": "one machine"}}
+    found, made = states(candidate(**figures))
+    assert found["canaries"] == FAILED
+    assert made["canaries"].why == "missed: shuffled; canaries.shuffled.caught: one machine"
 
 
 def test_a_head_that_is_told_the_age_must_beat_the_age(candidate):

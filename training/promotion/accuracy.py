@@ -20,8 +20,8 @@ def accuracy(rule: AccuracyRule, challenger: Candidate, champion: Candidate | No
 
 def against_guess(rule: AccuracyRule, challenger: Candidate, champion: Candidate | None, i: int) -> Judgement:
     """The guess is cross-validated on the same rows; `rul.null.*` are of test machines, at other moments of life."""
-    section, words = [*HEADS.items()][i]
-    name, words = f"{section}.rmse", f"accuracy{words}"
+    suffix, words = [*HEADS.items()][i]
+    name, words = f"rul{suffix}.cv.rmse", f"accuracy{words}"
     old, limit = shown(champion, name), f"{rule.guess:.0%} of a guess's"
     value = challenger.figure(name)
     if value is None:
@@ -37,9 +37,9 @@ def against_guess(rule: AccuracyRule, challenger: Candidate, champion: Candidate
 
 def against_champion(rule: AccuracyRule, challenger: Candidate, champion: Candidate, i: int) -> Judgement:
     """Not worse by more than `rule.worse` standard errors of the difference."""
-    section, words = [*HEADS.items()][i]
+    suffix, words = [*HEADS.items()][i]
     words = f"accuracy{words}, to champion"
-    old, new = (shown(each, f"{section}.rmse") for each in (champion, challenger))
+    old, new = (shown(each, f"rul{suffix}.cv.rmse") for each in (champion, challenger))
     limit = f"{rule.worse:g} standard errors worse"
     try:
         difference = compared(challenger, champion, i)
@@ -62,7 +62,7 @@ def compared(challenger: Candidate, champion: Candidate, i: int) -> Difference:
         return paired(*pairs)
     found = []
     for words, each in (("challenger", challenger), ("champion", champion)):
-        for name in (f"{[*HEADS][i]}.rmse", f"{[*HEADS][i]}.se"):
+        for name in (f"rul{[*HEADS][i]}.cv.rmse", f"rul{[*HEADS][i]}.cv.se"):
             if (value := each.figure(name)) is None:
                 raise LookupError(f"{words}: {each.lacks(name)}")
             found.append(value)

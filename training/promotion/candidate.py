@@ -11,8 +11,8 @@ from training.machine_errors import MachineErrors
 
 PASSED, FAILED, OFF = "passed", "failed", "off"
 UNKNOWN, NONE = "unknown", "none"  # a figure that is not there; there is no champion
-# Section of the figures of each head: of the class's own, and of the one that is free of age.
-HEADS = {"rul.cv": "", "rul.without_age.cv": ", age unknown"}
+# Of the figures of each head: of the class's own, and of the one that is free of age. In words for people.
+HEADS = {"": "", ".without_age": ", age unknown"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,8 @@ class Candidate:
 
     def has_head(self, i: int) -> bool:
         """Whether there is an i-th head to judge: a first one always."""
-        return i == 0 or self.get([*HEADS][i]) is not None or bool(self.errors and len(self.errors.heads) > i)
+        named = self.figure(f"rul{[*HEADS][i]}.cv.rmse") is not None
+        return i == 0 or named or bool(self.errors and len(self.errors.heads) > i)
 
 
 def shown(candidate: Candidate | None, name: str, form: str = ".4g") -> str:

@@ -23,7 +23,6 @@ from training.promotion.candidate import (
 from training.promotion.rules import FILE, CanaryRule, CoverageRule, FalseAlarmRule, LatencyRule, ParityRule, Rules
 
 SAME = ("fleet", "asset_class", "life", "labels")  # of the contract: otherwise figures do not mean the same
-ALARMS = "alarms.level_2.cv"
 RATE = "false_alarms_per_"  # … a machine's month, or a number of cycles
 
 
@@ -66,8 +65,8 @@ def contract(challenger: Candidate, champion: Candidate | None) -> Judgement:
 def coverage(rule: CoverageRule, challenger: Candidate, champion: Candidate | None) -> Iterator[Judgement]:
     """Of the interval: absolute, since its level is a promise."""
     for i in heads(challenger, champion):
-        section, words = [*HEADS.items()][i]
-        names = [f"{section}.interval.{name}" for name in ("level", "coverage")]
+        suffix, words = [*HEADS.items()][i]
+        names = [f"rul{suffix}.cv.interval.{name}" for name in ("level", "coverage")]
         old = shown(champion, names[1], ".1%")
         level, value = (challenger.figure(name) for name in names)
         if level is None or value is None:
@@ -82,18 +81,29 @@ def coverage(rule: CoverageRule, challenger: Candidate, champion: Candidate | No
 
 def false_alarms(rule: FalseAlarmRule, challenger: Candidate, champion: Candidate | None) -> Iterator[Judgement]:
     """Of level 2 and higher: those call for action."""
-    words, limit = "false alarms", f"≤ {rule.most:g}"
-    section = challenger.get(ALARMS)
-    name = next((key for key in section or {} if key.startswith(RATE)), f"{RATE}…")
-    unit, name = name.removeprefix(RATE).replace("_", " "), f"{ALARMS}.{name}"
-    value, old = challenger.figure(name), shown(champion, name, ".3g")
-    if not any(alarm.level >= 2 for alarm in challenger.bundle.contract.alarms):
-        yield Judgement(words, old, NONE, limit, PASSED, "the class declares no alarm of level 2: none can be false")
+    levels = sorted(alarm.level for alarm in challenger.bundle.contract.alarms if alarm.level >= 2)
+    if not levels:
+        why = "the class declares no alarm of level 2 or higher: none can be false"
+        yield Judgement("false alarms", NONE, NONE, f"≤ {rule.most:g}", PASSED, why)
         return
+    for i in heads(challenger, champion):
+        suffix, words = [*HEADS.items()][i]
+        yield from _false_alarms(rule, challenger, champion, f"alarms{suffix}.level_{levels[0]}.cv", words)
+
+
+def _false_alarms(
+    rule: FalseAlarmRule, challenger: Candidate, champion: Candidate | None, section: str, head: str
+) -> Iterator[Judgement]:
+    own = challenger.get(section)
+    key = next((key for key in own if key.startswith(RATE)), RATE) if isinstance(own, Mapping) else RATE
+    name, unit = f"{section}.{key}", key.removeprefix(RATE).replace("_", " ")
+    words, limit, old = f"false alarms{head}", f"≤ {rule.most:g}", shown(champion, name, ".3g")
+    value, within = challenger.figure(name), challenger.get(f"ci.{name}")
     if value is None:
         yield Judgement(words, old, UNKNOWN, limit, FAILED, challenger.lacks(name))
         return
-    yield Judgement(words, old, f"{value:.3g}", limit, state(value <= rule.most), f"per {unit}")
+    why = f"per {unit}" + (f"; {within[0]:.2g} … {within[1]:.2g} by chance" if isinstance(within, list) else "")
+    yield Judgement(words, old, f"{value:.3g}", limit, state(value <= rule.most), why)
     if champion is None:
         return
     words, before = f"{words}, to champion", champion.figure(name)
@@ -101,7 +111,7 @@ def false_alarms(rule: FalseAlarmRule, challenger: Candidate, champion: Candidat
         yield Judgement(words, old, f"{value:.3g}", f"{rule.worse:g} more", FAILED, f"champion: {champion.lacks(name)}")
         return
     most = before + rule.worse
-    yield Judgement(words, old, f"{value:.3g}", f"≤ {most:.3g}", state(value <= most), f"per {unit}")
+    yield Judgement(words, old, f"{value:.3g}", f"≤ {most:.3g}", state(value <= most), why)
 
 
 def parity(rule: ParityRule, challenger: Candidate, champion: Candidate | None) -> Iterator[Judgement]:
@@ -132,8 +142,15 @@ def canaries(rule: CanaryRule, challenger: Candidate, champion: Candidate | None
         yield Judgement("canaries", before, UNKNOWN, limit, FAILED, challenger.lacks("canaries"))
         return
     missed = [name for name, is_caught in own.items() if not is_caught]
-    passed, why = state(len(missed) <= rule.missed), f"missed: {', '.join(missed)}" if missed else ""
-    yield Judgement("canaries", before, f"{len(own) - len(missed)} of {len(own)}", limit, passed, why)
+    untold = [challenger.lacks(f"canaries.{name}.caught") for name in missed if _untold(challenger, name)]
+    why = "; ".join([f"missed: {', '.join(missed)}", *untold]) if missed else ""
+    yield Judgement(
+        "canaries", before, f"{len(own) - len(missed)} of {len(own)}", limit, state(len(missed) <= rule.missed), why
+    )
+
+
+def _untold(candidate: Candidate, canary: str) -> bool:
+    return candidate.get(f"canaries.{canary}.caught") is None
 
 
 def latency(rule: LatencyRule, challenger: Candidate, champion: Candidate | None) -> Iterator[Judgement]:
