@@ -25,13 +25,15 @@ from data.reference import FILE as REFERENCE
 from edge_runtime.bundle import Bundle, write_bundle
 from edge_runtime.manifest import PROTOCOL
 from features.history import History
-from training import parity, reference, tracking, unknown_age
+from training import machine_errors, parity, reference, tracking, unknown_age
+from training.calibrate import out_of_fold
 from training.calibration import RUL_MODELS
 from training.dataset import FINAL, Dataset
 from training.feature_table import read_history
 from training.fingerprint import fingerprints
 from training.golden import record
 from training.leaks import canary
+from training.machine_errors import MachineErrors
 from training.parity import Parity
 from training.register import register
 from training.twin import Twin
@@ -200,7 +202,10 @@ def export(fleet: str, run_id: str | None, created: str) -> dict[str, Any]:
             "data_hash": tracking.data_hash(fleet),
             "created": created,
         },
-        more={REFERENCE: reference.make(graph, dataset).dump()},
+        more={
+            REFERENCE: reference.make(graph, dataset).dump(),
+            machine_errors.FILE: MachineErrors.of(out_of_fold(dataset), twin.calibration).dump(),
+        },
     )
     Bundle.load(folder)
     paths.artifact(fleet, "metrics.json").write_text(json.dumps(figures, indent=1) + "\n")

@@ -15,16 +15,17 @@ from serving.errors import ServingError
 from serving.export import __main__ as export_command
 from serving.export.fleet import export
 from serving.retrain.reasons import new_failures, reasons
-from serving.retrain.steps import Run, commands, require_failures, run, run_all, shown
+from serving.retrain.steps import NOT_GOOD_ENOUGH, Run, commands, promotion, require_failures, run, run_all, shown
 from serving.settings import read_config
 
-PROMOTION = """\
-The new version is in the MLflow registry under '{fleet}': its first one is the champion, any other a challenger.
-Read {report} before you promote it; that is done by hand:
-  uv run python -c "
-  from training import tracking
-  tracking.library().MlflowClient().set_registered_model_alias('{fleet}', 'champion', '<version>')"
-"""
+REFUSED = """\
+The new version of '{fleet}' is in the MLflow registry as challenger and not promoted, see above; the champion stays.
+Read {report}: train on more failures, or put mlflow/promotion.yaml right and run
+  uv run python -m training.promote {fleet}"""
+JUDGED = """\
+The new version of '{fleet}' passes the rules and is the challenger still (--judge-only). Read {report}, then
+promote it:
+  uv run python -m training.promote {fleet}"""
 
 
 def main(arguments: Sequence[str] | None = None, run: Run = run) -> int:
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None, run: Run = run) -> int:
     parser.add_argument("--config", type=Path, required=True, help="centre.toml")
     parser.add_argument("--force", action="store_true", help="whatever the drift")
     parser.add_argument("--enough", type=int, default=5, help="new failures that are a reason (5)")
+    parser.add_argument("--judge-only", action="store_true", help="leave it to a person to promote what passes")
     parser.add_argument("--dry-run", action="store_true", help="say why and what would be run, and run nothing")
     options = parser.parse_args(arguments)
     try:
@@ -59,9 +61,9 @@ def _retrain(options: argparse.Namespace, run: Run) -> int:
         print(f"{wanted.asset_class}: no reason to train a new model: no drift seen, {new} (enough: {options.enough})")
         return 0
     print(f"{wanted.asset_class}: a new model is due: " + "; ".join(why))
-    todo = commands(wanted.fleet, wanted.sources)
+    todo, last = commands(wanted.fleet, wanted.sources), promotion(wanted.fleet, judge_only=options.judge_only)
     if options.dry_run:
-        print("\n".join(["would run:", f"  {_export_line(options)}", *(f"  {shown(each)}" for each in todo)]))
+        print("\n".join(["would run:", f"  {_export_line(options)}", *(f"  {shown(each)}" for each in [*todo, last])]))
         return 0
     database = Database(config.database)
     try:
@@ -72,7 +74,12 @@ def _retrain(options: argparse.Namespace, run: Run) -> int:
     print("\n".join(export_command.lines(manifest)))
     require_failures(manifest)
     run_all(todo, run)
-    print(PROMOTION.format(fleet=wanted.fleet, report=f"artifacts/{wanted.fleet}/report.html"))
+    words = {"fleet": wanted.fleet, "report": f"artifacts/{wanted.fleet}/report.html"}
+    if run_all([last], run, expected=NOT_GOOD_ENOUGH) == NOT_GOOD_ENOUGH:
+        print(REFUSED.format(**words))
+        return NOT_GOOD_ENOUGH
+    if options.judge_only:
+        print(JUDGED.format(**words))
     return 0
 
 

@@ -14,6 +14,7 @@ import yaml
 
 from serving.errors import ConfigError, InvalidError
 
+NOT_GOOD_ENOUGH = 3  # how `training.promote` ends when it refuses
 FEWEST_FAILED = 3  # machines: two to cross-validate, one to test; see `data.splits`
 
 Run = Callable[[Sequence[str]], int]
@@ -33,10 +34,16 @@ def commands(fleet: str, sources: Path, params: Path = Path("params.yaml")) -> l
     return [[*dvc, "add", str(sources / fleet)], [*dvc, "exp", "run", "-S", f"fleets=[{fleets}]"]]
 
 
+def promotion(fleet: str, *, judge_only: bool = False) -> list[str]:
+    """Last: the new version becomes the champion if it passes the rules. Nothing imports `training`: a command."""
+    return [sys.executable, "-m", "training.promote", fleet, *(["--dry-run"] if judge_only else [])]
+
+
 def shown(command: Sequence[str]) -> str:
     """As one types it."""
-    words = ["dvc", *command[3:]] if list(command[1:3]) == ["-m", "dvc"] else command
-    return shlex.join(words)
+    if list(command[1:3]) == ["-m", "dvc"]:
+        return shlex.join(["dvc", *command[3:]])
+    return shlex.join(["python", *command[1:]] if command[0] == sys.executable else command)
 
 
 def require_failures(manifest: dict[str, Any]) -> None:
@@ -55,8 +62,12 @@ def run(command: Sequence[str]) -> int:
     return subprocess.run(command, env={**os.environ, "PATH": path}, check=False).returncode
 
 
-def run_all(todo: Sequence[Sequence[str]], run: Run = run) -> None:
+def run_all(todo: Sequence[Sequence[str]], run: Run = run, expected: int = 0) -> int:
+    """One after another; the last exit code: 0, or `expected`. Any other ends it."""
+    code = 0
     for command in todo:
         print(shown(command), flush=True)
-        if code := run(command):
+        code = run(command)
+        if code not in (0, expected):
             raise InvalidError(f"{shown(command)} ended with {code}: see above; nothing was promoted")
+    return code

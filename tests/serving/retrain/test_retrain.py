@@ -15,7 +15,7 @@ from data import class_file
 from serving.export import __main__ as export_command
 from serving.export.fleet import Wanted
 from serving.retrain import __main__ as command
-from serving.retrain.steps import commands
+from serving.retrain.steps import NOT_GOOD_ENOUGH, commands
 from serving.retrain.steps import run as really_run
 from tests.serving.drift import fleets
 from tests.serving.drift.test_drift import fill, usual
@@ -58,10 +58,15 @@ def log(path, machines, hours=7.1):
     path.write_text("asset,time,kind\n" + "".join(f"{name},{at.isoformat()},failure\n" for name in machines))
 
 
-def run(*more, seen=None):
+def run(*more, seen=None, promoted=0):
     asked = [] if seen is None else seen
     arguments = ["tiny", "--config", "centre.toml", "--fleet", "tiny-plant", "--failures", "log.csv", *more]
-    return command.main(arguments, run=lambda words: asked.append(list(words)) or 0)
+
+    def answer(words):
+        asked.append(list(words))
+        return promoted if "training.promote" in words else 0
+
+    return command.main(arguments, run=answer)
 
 
 def test_drift_leads_to_a_data_set_and_a_training(database, place, capsys):
@@ -74,16 +79,17 @@ def test_drift_leads_to_a_data_set_and_a_training(database, place, capsys):
     assert "tiny: a new model is due: drift of flow" in told
     assert "  python -m serving.export tiny --config centre.toml --fleet tiny-plant --failures log.csv" in told
     assert "  dvc exp run -S 'fleets=[pump,turbofan-FD001,tiny-plant]'" in told
+    assert "  python -m training.promote tiny-plant" in told
     assert ran == []
     assert not (place / "data").exists()
 
     assert run(seen=ran) == 0
     dvc = [sys.executable, "-m", "dvc"]
     fleets_of = "fleets=[pump,turbofan-FD001,tiny-plant]"
-    assert ran == [[*dvc, "add", "data/sources/tiny-plant"], [*dvc, "exp", "run", "-S", fleets_of]]
+    promote = [sys.executable, "-m", "training.promote", "tiny-plant"]
+    assert ran == [[*dvc, "add", "data/sources/tiny-plant"], [*dvc, "exp", "run", "-S", fleets_of], promote]
     told = capsys.readouterr().out
     assert "tiny-plant: 8 machines, 672 observations" in told
-    assert "any other a challenger" in told
     data.fetch.fetch(data.resolve.resolve("tiny-plant"))
     report = data.ingest.run_stage("tiny-plant")
     assert report.summary()["observations"] == 672
@@ -100,14 +106,36 @@ def test_a_fleet_like_the_training_machines_is_left_alone_until_enough_have_fail
     assert "no reason to train a new model: no drift seen, 3 new failures in the log (enough: 5)" in told
     assert run("--enough", "3", seen=ran) == 0
     assert "3 failures since the last export (enough: 3)" in capsys.readouterr().out
-    assert len(ran) == 2
+    assert len(ran) == 3
     # They are in the export now.
     assert run("--enough", "1", seen=ran) == 0
     assert "no reason" in capsys.readouterr().out
     log(place / "log.csv", ["m0", "m1", "m2", "m3"])
     assert run("--enough", "1", "--dry-run", seen=ran) == 0
     assert "1 failures since" in capsys.readouterr().out
-    assert len(ran) == 2
+    assert len(ran) == 3
+
+
+def test_the_rules_decide_whether_the_new_model_is_promoted(database, place, capsys):
+    fill(database, usual(4), "unknown-model")
+    log(place / "log.csv", ["m0", "m1", "m2"])
+    assert run("--force", promoted=3) == 3
+    told = capsys.readouterr().out
+    assert "as challenger and not promoted, see above; the champion stays" in told
+    assert "uv run python -m training.promote tiny-plant" in told
+    assert run("--force", promoted=1) == 1  # it could not judge
+    assert "python -m training.promote tiny-plant ended with 1: see above; nothing was promoted" in (
+        capsys.readouterr().err
+    )
+    assert run("--force", "--judge-only", seen=(ran := [])) == 0
+    assert ran[-1][2:] == ["training.promote", "tiny-plant", "--dry-run"]
+    assert "passes the rules and is the challenger still" in capsys.readouterr().out
+
+
+def test_both_sides_mean_the_same_by_refused():
+    from training.promote import REFUSED
+
+    assert REFUSED == NOT_GOOD_ENOUGH
 
 
 def test_what_cannot_be_trained_is_said_before(database, place, capsys):
