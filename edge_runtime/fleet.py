@@ -79,8 +79,11 @@ class Fleet:
         if not isinstance(rows, slice) and len(rows) == 1:
             rows = slice(rows[0], rows[0] + 1)  # views instead of copies
         last, number = self.time[rows], self.number[rows]
-        first = number == 0
-        accepted: Bool = (time > last) | first
+        # Most calls are for machines that have begun: what concerns new ones is computed only where there are any.
+        first = number == 0 if np.count_nonzero(number) != len(number) else None
+        accepted: Bool = time > last
+        if first is not None:
+            accepted |= first
         if np.count_nonzero(accepted) != len(accepted):
             self.counts["duplicate"] += int(np.sum(~accepted & (time == last)))
             self.counts["late"] += int(np.sum(~accepted & (time < last)))
@@ -89,7 +92,8 @@ class Fleet:
         # As unsigned numbers, differences of times centuries apart do not wrap around to negative ones.
         passed = (time - last).view(np.uint64)
         dt = (passed / NANOS).astype(np.float32)
-        dt[first] = 0.0
+        if first is not None:
+            dt[first] = 0.0
         machines = len(time)
         feed: dict[str, Array] = {
             "readings": readings,

@@ -58,7 +58,7 @@ class StepFunction:
 
         Waveforms that are not given count as "no snapshot" (K = 0).
         """
-        feed = {**self._no_waveforms, **inputs}
+        feed = {**self._no_waveforms, **inputs} if self._no_waveforms else inputs
         names = self._all if wanted is None else [*wanted, STATE_OUT]
         return dict(zip(names, self._session.run(names, feed), strict=True))
 

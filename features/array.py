@@ -40,15 +40,15 @@ def matmul(a: Array, b: Float32) -> Array:
     return ndx.asarray(op.matmul(a.unwrap_spox(), op.const(b)))
 
 
-def combine(weights: Array, rows: Float32) -> Array:
-    """[B,S]: the sum over q of weights[B,q] · rows[q,S], the same to the last bit whatever the batch.
+def combine(weights: Sequence[Array], rows: Float32) -> Array:
+    """[B,S]: rows[0] + the sum over q of weights[q] [B,1] · rows[1 + q,S], the same to the last bit whatever the batch.
 
     A matrix product or a reduction is not: onnxruntime adds up in another order for one row than for many. Where the
     result is subtracted from a number close to it, that last bit decides on which side of a tree's split a row falls.
     """
-    total = weights[:, :1] * constant(weights, rows[:1])
-    for q in range(1, len(rows)):
-        total = total + weights[:, q : q + 1] * constant(weights, rows[q : q + 1])
+    total = constant(weights[0], rows[:1])
+    for weight, row in zip(weights, rows[1:], strict=True):
+        total = total + weight * constant(weight, row[None])
     return total
 
 
@@ -63,6 +63,16 @@ def split(x: Array, sizes: Sequence[int]) -> list[Array]:
 
     pieces = op.split(x.unwrap_spox(), op.const(np.array(sizes, np.int64)), axis=-1)
     return [ndx.asarray(piece) for piece in pieces]
+
+
+def take(x: Array, row: int) -> Array:
+    """[B,N]: one row of `x` [B,R,N]. (ndonnx's own is a Slice and a Squeeze.)"""
+    if not is_traced(x):
+        return x[:, row, :]
+    import ndonnx as ndx
+    import spox.opset.ai.onnx.v21 as op
+
+    return ndx.asarray(op.gather(x.unwrap_spox(), op.const(np.int64(row)), axis=1))
 
 
 def reshape(x: Array, shape: tuple[int, ...]) -> Array:
@@ -126,5 +136,29 @@ def squeeze(x: Array) -> Array:
 
 
 def clip(x: Array, low: float, high: float) -> Array:
-    """`x` within low … high."""
-    return namespace(x).clip(x, constant(x, low), constant(x, high))
+    """`x` within low … high. (ndonnx's own are two operators.)"""
+    if not is_traced(x):
+        return np.clip(x, np.float32(low), np.float32(high))
+    import ndonnx as ndx
+    import spox.opset.ai.onnx.v21 as op
+
+    return ndx.asarray(op.clip(x.unwrap_spox(), op.const(np.float32(low)), op.const(np.float32(high))))
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(−x)), which the standard does not have."""
+    if not is_traced(x):
+        return np.float32(0.5) * (1 + np.tanh(np.float32(0.5) * x))  # does not overflow
+    import ndonnx as ndx
+    import spox.opset.ai.onnx.v21 as op
+
+    return ndx.asarray(op.sigmoid(x.unwrap_spox()))
+
+
+def as_number(condition: Array) -> Array:
+    """1 where `condition` holds, 0 elsewhere: what multiplied by it is a choice between a value and zero.
+
+    A `where` costs as much as three multiplications (onnxruntime makes it of three loops and two copies). So a finite
+    value is chosen by multiplying; what may be NaN, and is to be forgotten, needs a `where`.
+    """
+    return condition.astype(namespace(condition).float32)

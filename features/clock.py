@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data.asset_class import AssetClass
-from features.array import Array, constant, namespace, two_sum
+from features.array import Array, as_number, constant, namespace, two_sum
 from features.state import Slice
 
 
@@ -16,6 +16,7 @@ class Signals:
     """What the clock says of one observation, each [B,1]; float32 but for `ticks`."""
 
     ticks: Array  # bool, where the heads advance
+    ticked: Array  # the same as 1 or 0
     step: Array  # time since the previous tick, in ticks; 1 at the first
     age: Array  # in ticks; 0 where unknown
     since_new: Array  # 1 where the life was watched from its beginning, so that its age and since-new features hold
@@ -58,23 +59,23 @@ class Clock:
 
         left = state["clock.to_next_tick"] - passed
         ticks = left <= constant(dt, 0.5 * min(time.interval / time.tick, 1))
+        ticked = as_number(ticks)
 
         age = age * constant(age, self.asset_class.time_units_per_life_unit)
         given = (age >= zero) & (age < constant(age, np.inf))  # false for NaN
         known_before = state["clock.age_known"]
-        known = xp.maximum(known_before, (given | begins).astype(xp.float32))
+        known = xp.maximum(known_before, as_number(given | begins))
         running, low = self._older(dt * known_before, state)
         current = xp.where(given, age, running)
 
-        young = (current <= constant(dt, features.warm_up / 4 * time.tick)).astype(xp.float32) * known
+        young = as_number(current <= constant(dt, features.warm_up / 4 * time.tick)) * known
         since_new = xp.maximum(state["clock.since_new"], young)
 
         watched = state["clock.watched"] + xp.minimum(passed, accepted)
-        watched = xp.where(dt > constant(dt, time.max_gap), zero, watched)
-        watched = xp.minimum(watched, constant(dt, features.warm_up))
+        watched = xp.minimum(watched, constant(dt, features.warm_up)) * as_number(dt <= constant(dt, time.max_gap))
 
         slices = {
-            "clock.to_next_tick": xp.where(ticks, one, left),
+            "clock.to_next_tick": xp.maximum(left, ticked),  # 1 at a tick, where less than that is left
             "clock.watched": watched,
             "clock.since_new": since_new,
             "clock.age_known": known,
@@ -84,7 +85,10 @@ class Clock:
             slices["clock.age_low"] = xp.where(given, zero, low)
         warming_up = one - watched / constant(dt, features.warm_up)
         in_ticks = current / constant(dt, time.tick)
-        return Signals(ticks=ticks, step=one - left, age=in_ticks, since_new=since_new, warming_up=warming_up), slices
+        signals = Signals(
+            ticks=ticks, ticked=ticked, step=one - left, age=in_ticks, since_new=since_new, warming_up=warming_up
+        )
+        return signals, slices
 
     def _older(self, passed: Array, state: dict[str, Array]) -> tuple[Array, Array]:
         """Age after `passed` time units, and the part of it that its float32 does not hold."""

@@ -19,7 +19,7 @@ from functools import cached_property
 import numpy as np
 
 from data.asset_class import AssetClass
-from features.array import Array, constant, namespace, reshape, two_sum
+from features.array import Array, as_number, constant, namespace, reshape, two_sum
 from features.state import Slice
 
 
@@ -94,8 +94,10 @@ class FilterBank:
         observed = state["filters.observed"]
         elapsed = state["filters.unseen_for"] + passed  # float32 stops adding to it in time: it only has to be long
         step = xp.where(observed > zero, elapsed, one)  # the first sample stands for one tick
-        accepted = xp.where(unusable, zero, step)
-        x = xp.where(unusable, state["filters.last"], z)[:, None, :]
+        refused = as_number(unusable)
+        accepted = step - step * refused
+        last = xp.where(unusable, state["filters.last"], z)
+        x = last[:, None, :]
 
         limits = constant(z, np.array(self._limits)[None, :, None])
         before = observed[:, None, :]
@@ -103,8 +105,8 @@ class FilterBank:
         if "first" in self._since_new:
             stops = np.full((1, len(self._limits), 1), np.inf)
             stops[0, -1, 0] = self._limits[-1]
-            gains = gains * (before < constant(z, stops)).astype(xp.float32)
-        new = {"filters.last": reshape(x, (-1, self.sensors)), "filters.unseen_for": xp.where(unusable, elapsed, zero)}
+            gains = gains * as_number(before < constant(z, stops))
+        new = {"filters.last": last, "filters.unseen_for": elapsed * refused}
 
         average = self._advance("average", x, gains, state, new)
         taus = len(self.time_constants)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from itertools import combinations_with_replacement
+from operator import mul
 
 import numpy as np
 
@@ -18,15 +20,17 @@ def polynomial(x: Array, degree: int) -> Array:
     array([[1., 2., 3., 4., 6., 9.]], dtype=float32)
     """
     xp = namespace(x)
-    columns = [x[:, i : i + 1] for i in range(x.shape[1])]
-    terms = [columns[0] * constant(x, 0) + constant(x, 1)]
+    return xp.concat([xp.ones_like(x[:, :1]), *monomials(x, degree)], axis=1)
+
+
+def monomials(x: Array, degree: int) -> list[Array]:
+    """Those of `polynomial` but for the constant, [B,1] each."""
+    columns = split(x, [1] * x.shape[1])
+    terms = []
     for power in range(1, degree + 1):
         for factors in combinations_with_replacement(columns, power):
-            term = factors[0]
-            for factor in factors[1:]:
-                term = term * factor
-            terms.append(term)
-    return xp.concat(terms, axis=1)
+            terms.append(reduce(mul, factors))
+    return terms
 
 
 @dataclass(frozen=True)
@@ -44,22 +48,25 @@ class Normalisation:
         p, xp = self.parameters, namespace(values)
         if conditions is None:
             return (values - constant(values, p.expected)) / constant(values, p.spread), None
-        c = xp.where(xp.isnan(conditions), constant(values, p.centres[:1]), conditions)
+        unknown = xp.isnan(conditions)
         if len(p.centres) == 1:
-            offset = (c - constant(values, p.centres)) / constant(values, p.half_widths)
-            linear = p.degree > 0
-            expected = combine(polynomial(offset, p.degree), p.expected) if linear else constant(values, p.expected)
-            spread = constant(values, p.spread)
+            offset = (conditions - constant(values, p.centres)) / constant(values, p.half_widths)
+            known = xp.where(unknown, constant(values, 0), offset)
+            if p.degree > 0:
+                # each condition is in it: the expected value is NaN where any condition is
+                z = (values - combine(monomials(offset, p.degree), p.expected)) / constant(values, p.spread)
+            else:
+                z = (values - constant(values, p.expected)) / constant(values, p.spread) + row_sum(offset - known)
         else:
+            c = xp.where(unknown, constant(values, p.centres[:1]), conditions)
             rows = np.concatenate([p.expected, p.spread, p.centres, p.half_widths], axis=1)
             row = xp.take(constant(values, rows), self._nearest(c), axis=0)
             sensors, k = len(p.sensors), c.shape[1]
             expected, spread, centre, half_width = split(row, [sensors, sensors, k, k])
-            offset = (c - centre) / half_width
-        outside = row_max(xp.abs(offset))
-        # NaN where any condition is, otherwise exactly 0
-        poison = row_sum(conditions - c)
-        return (values - expected) / spread + poison, outside
+            known = (c - centre) / half_width
+            # NaN where any condition is, otherwise exactly 0
+            z = (values - expected) / spread + row_sum(conditions - c)
+        return z, row_max(xp.abs(known))
 
     def _nearest(self, conditions: Array) -> Array:
         """Index of the nearest regime, int64[B]: argmin of |c − μ|² = |μ|² − 2 c·μ + |c|², without the last term."""

@@ -12,8 +12,20 @@ from data.asset_class import AssetClass
 from edge_runtime.contract.event import Event
 from edge_runtime.contract.quality import Quality
 from features import derived, waveform
-from features.array import Array, Float32, clip, constant, matmul, namespace, reshape, row_max, scatter_rows, split
-from features.cleaning import Cleaning
+from features.array import (
+    Array,
+    Float32,
+    clip,
+    constant,
+    matmul,
+    namespace,
+    reshape,
+    row_max,
+    scatter_rows,
+    split,
+    take,
+)
+from features.cleaning import Cleaning, Found, quality
 from features.clock import Clock, Signals
 from features.filters import FilterBank
 from features.normalisation import Normalisation
@@ -108,7 +120,7 @@ class FeatureStep:
         """Features of `seen` and the new slices, from the slices of `state` as `StateLayout.enter` gives them."""
         xp, cls = namespace(seen.readings), self.asset_class
         dt, event, age = seen.dt[:, None], seen.event[:, None], seen.age[:, None]
-        clean, flags, new = self.cleaning(seen.readings, dt, state)
+        clean, found, new = self.cleaning(seen.readings, dt, state)
         begins = event == constant(event, Event.NEW_LIFE)
         dt = xp.where(begins, constant(dt, 0), dt)  # the time before a life is no part of it
         conditions = self._conditions(clean)
@@ -118,18 +130,19 @@ class FeatureStep:
         if cls.features.spike is not None:
             spike = self._spike(z, state)
             unusable = unusable | spike
-            flags = flags + self._to_channels(spike.astype(xp.float32), Quality.SPIKE)
+            found.append(self._spikes(spike))
         rows, accepted, new_filters = self.filters(z, unusable, dt / constant(dt, cls.time.tick), state)
         signals, new_clock = self.clock(dt, begins, age, row_max(accepted), state)
-        health, contribution = self._health(rows)
+        smooth = take(rows, self.filters.health_row)
+        health, contribution = self._health(smooth)
         features = Features(
             vector=self._vector(rows, signals),
             values=values,
             conditions=conditions,
-            quality=flags,
+            quality=quality(found),
             health=health,
             contribution=contribution,
-            novelty=self._novelty(rows, outside),
+            novelty=self._novelty(smooth, outside),
             clock=signals,
             waveforms=snapshots,
         )
@@ -198,13 +211,13 @@ class FeatureStep:
                 matrix[i, cls.scalars.index(channel)] = 1
         return matrix
 
-    def _to_channels(self, per_sensor: Array, factor: float) -> Array:
-        """[B,C] from [B,S] times `factor`; what belongs to derived sensors and waveforms is left out."""
+    def _spikes(self, spike: Array) -> Found:
+        """Which sensors jump, bool[B,S], as a flag of channels; derived sensors and waveforms have none."""
         measured = np.array([[sensor in self.asset_class.scalars] for sensor in self.parameters.sensors])
-        return matmul(per_sensor, (self._inputs_of * measured * factor).astype(np.float32))
+        return Found(spike, (self._inputs_of * measured * Quality.SPIKE).astype(np.float32))
 
-    def _health(self, rows: Array) -> tuple[Array, Array]:
-        """`health` [B,1] from the smoothed health projection, and each channel's share [B,C] of the health lost.
+    def _health(self, smooth: Array) -> tuple[Array, Array]:
+        """`health` [B,1], and each channel's share [B,C] of the health lost, from the smoothed sensors [B,S].
 
         health = (h − failed)/(healthy − failed), clipped to 0…1, h the projection of the middle moving average. The
         shares sum to the health lost against the mean healthy machine; a derived channel's is split among its inputs,
@@ -213,20 +226,19 @@ class FeatureStep:
         p = self.parameters
         channels = len(self.asset_class.scalars)
         if not p.projections:
-            zero = rows[:, 0, :1] * constant(rows, 0)
-            return zero, zero + constant(rows, np.zeros((1, channels)))
+            zero = smooth[:, :1] * constant(smooth, 0)
+            return zero, zero + constant(smooth, np.zeros((1, channels)))
         scale = np.float32(p.healthy - p.failed)
         weight = p.weights[:, :1] / scale
         split_among = self._inputs_of / np.maximum(self._inputs_of.sum(axis=1, keepdims=True), 1)
-        both = matmul(rows[:, self.filters.health_row, :], np.concatenate([weight, -weight * split_among], axis=1))
-        health, contribution = split(both, [1, channels])
-        return clip(health - constant(rows, p.failed / scale), 0.0, 1.0), contribution
+        health = matmul(smooth, weight) - constant(smooth, p.failed / scale)
+        return clip(health, 0.0, 1.0), matmul(smooth, -weight * split_among)
 
-    def _novelty(self, rows: Array, outside: Array | None) -> Array:
-        """The farthest of the operating conditions (`outside` [B,1]) and of the smoothed sensors, [B,1]."""
-        p, smooth = self.parameters, rows[:, self.filters.health_row, :]
-        sensors = row_max(namespace(rows).abs(smooth - constant(rows, p.middle)) / constant(rows, p.reach))
-        return sensors if outside is None else namespace(rows).maximum(sensors, outside)
+    def _novelty(self, smooth: Array, outside: Array | None) -> Array:
+        """The farthest of the operating conditions (`outside` [B,1]) and of the smoothed sensors [B,S]: [B,1]."""
+        p, xp = self.parameters, namespace(smooth)
+        sensors = row_max(xp.abs(smooth - constant(smooth, p.middle)) / constant(smooth, p.reach))
+        return sensors if outside is None else xp.maximum(sensors, outside)
 
     def _vector(self, rows: Array, signals: Signals) -> Array:
         """Columns in the order of `names`."""

@@ -65,7 +65,7 @@ def feature_graph(step: FeatureStep) -> onnx.ModelProto:
     outputs = {
         "features": features.vector,
         "values": features.values,
-        "tick": squeeze(features.clock.ticks.astype(ndx.float32)),
+        "tick": squeeze(features.clock.ticked),
         "since_new": squeeze(features.clock.since_new),
         "warming_up": squeeze(features.clock.warming_up),
         "novelty": squeeze(features.novelty),

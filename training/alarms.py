@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.asset_class import ALARM_PARTS, AssetClass
-from features.array import Array, constant, namespace, row_max, split
+from data.asset_class import AssetClass
+from features.array import Array, Float32, as_number, constant, matmul, namespace, row_max, split
 from features.state import Slice
 
 
@@ -36,25 +36,22 @@ class Alarms:
         zero, one = constant(dt, 0), constant(dt, 1)
         if not alarms:
             return dt * zero, {}
-        limit, dead_band, on_delay, off_delay = self._settings(settings)
         signal = xp.concat([signals[alarm.signal] for alarm in alarms], axis=1)
-        if any(alarm.below is not None for alarm in alarms):
-            side = constant(dt, np.array([[1.0 if alarm.above is not None else -1.0 for alarm in alarms]]))
-            signal, limit = signal * side, limit * side
-        active = state["alarm.active"] > zero
-        timer = state["alarm.timer"]
-        beyond = signal > xp.where(active, limit - dead_band, limit)
-        wants_change = active ^ beyond
-        delay = xp.where(active, off_delay, on_delay)
-        running = xp.where(timer > zero, timer + dt, one)
-        idle = zero
-        if self._may_be_unknown:
-            unknown = xp.isnan(signal)
-            wants_change, idle = wants_change & ~unknown, xp.where(unknown, timer, zero)
-        timer = xp.where(wants_change, running, idle)
-        change = wants_change & (timer - one >= delay)
-        active = (active ^ change).astype(xp.float32)
-        new = {"alarm.active": active, "alarm.timer": xp.where(change, zero, timer)}
+        side = np.array([1.0 if alarm.above is not None else -1.0 for alarm in alarms], np.float32)
+        if (side < 0).any():
+            signal = signal * constant(dt, side)
+        active, timer = state["alarm.active"], state["alarm.timer"]
+        limit, delay = self._thresholds(settings, active, side)
+        running = xp.maximum(timer + xp.sign(timer) * dt, one)
+        wants_change = xp.abs(as_number(signal > limit) - active)  # conditions are numbers here, 0 or 1
+        unknown = as_number(xp.isnan(signal)) if self._may_be_unknown else None
+        if unknown is not None:
+            wants_change = wants_change - wants_change * unknown
+        pending = running * wants_change
+        change = as_number(pending - one >= delay)  # a delay is never negative: only where a change is wanted
+        left = pending - pending * change
+        active = xp.abs(active - change)
+        new = {"alarm.active": active, "alarm.timer": left if unknown is None else left + timer * unknown}
         levels = constant(dt, np.array([[float(alarm.level) for alarm in alarms]]))
         return row_max(active * levels), new
 
@@ -63,10 +60,21 @@ class Alarms:
         """Whether any signal is a channel: the graph's own outputs are never NaN."""
         return any(alarm.signal in self.asset_class.channels for alarm in self.asset_class.alarms.values())
 
-    def _settings(self, settings: Array) -> list[Array]:
-        """Limit, dead-band, on-delay and off-delay [B,A] of each alarm: the machine's own, else the class's."""
+    def _thresholds(self, settings: Array, active: Array, side: Float32) -> tuple[Array, Array]:
+        """The limit beyond which a signal is, and the delay of the next change, [B,A] each.
+
+        Limit, dead-band, on-delay and off-delay are the machine's own, else the class's. Each is weighed by 0, 1 or
+        −1 and added up: exactly what choosing them would give, in a third of the operators.
+        """
         xp, cls = namespace(settings), self.asset_class
         own = settings[:, len(cls.settings) :] if cls.settings else settings
         defaults = constant(settings, np.array([list(cls.alarm_settings.values())]))
         filled = xp.where(xp.isnan(own), defaults, own)
-        return split(filled, [len(cls.alarms)] * len(ALARM_PARTS))
+        each, zero, one = np.eye(len(side), dtype=np.float32), 0 * side, 0 * side + 1
+        # active: limit · side − dead_band, off_delay; else: limit · side, on_delay
+        weights = matmul(active, np.hstack([0 * each, -each, -each, each])) + constant(
+            active, np.concatenate([side, zero, one, zero])[None]
+        )
+        sums = np.block([[each, 0 * each], [each, 0 * each], [0 * each, each], [0 * each, each]])
+        limit, delay = split(matmul(filled * weights, sums), [len(side)] * 2)
+        return limit, delay

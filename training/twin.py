@@ -10,7 +10,6 @@ import ndonnx as ndx
 import numpy as np
 import onnx
 import spox.opset.ai.onnx.ml.v3 as ml
-import spox.opset.ai.onnx.v21 as op
 
 from data.asset_class import AssetClass
 from features import trace
@@ -22,7 +21,7 @@ from training import columns, xgboost_model
 from training.alarms import Alarms
 from training.calibration import Calibration
 from training.dataset import FINAL, Dataset
-from training.lstm_weights import LstmWeights, onnx_lstm_constants
+from training.lstm_weights import LstmWeights
 from training.prognosis import Prognosis, Said, prognose
 from training.trees import Trees
 
@@ -103,7 +102,7 @@ class Twin:
             "warming_up": prognosis.warming_up,
             "unfamiliar": prognosis.unfamiliar,
             "with_age": prognosis.with_age,
-            "tick": features.clock.ticks.astype(ndx.float32),
+            "tick": features.clock.ticked,
         }
         outputs = {
             **{name: squeeze(column) for name, column in columns.items()},
@@ -118,7 +117,8 @@ class Twin:
     def _models(self, features: Features, state: dict[str, Array]) -> tuple[Said, dict[str, Array]]:
         """What the models say; between ticks they hold."""
         xp, vector, ticks = namespace(features.vector), features.vector, features.clock.ticks
-        remaining, hidden, cell = self._lstm(vector, state["lstm.hidden"], state["lstm.cell"])
+        x = xp.take(vector, xp.asarray(np.array(self.lstm_columns)), axis=1)
+        remaining, hidden, cell = self.lstm.step(x, state["lstm.hidden"], state["lstm.cell"])
         # one operator a target: a sixth faster than one with several targets (see benchmarks.trees)
         trees = [
             ndx.asarray(ml.tree_ensemble_regressor(vector.unwrap_spox(), **each.attributes()))
@@ -135,28 +135,6 @@ class Twin:
         by_head = dict(zip(self.heads, heads, strict=True))
         only = heads[0]
         return Said(remaining, by_head.get("aged", only), by_head.get("free", only), path), new
-
-    def _lstm(self, vector: Array, hidden: Array, cell: Array) -> tuple[Array, Array, Array]:
-        """Remaining life / cap [B,1], and the new hidden and cell state [B,H], by one step of the LSTM operator."""
-        weights = self.lstm
-        W, R, b = onnx_lstm_constants(weights)
-        xp = namespace(vector)
-        x = xp.take(vector, xp.asarray(np.array(self.lstm_columns)), axis=1)
-        x = op.clip(x.unwrap_spox(), op.const(-weights.clip), op.const(weights.clip))
-        first = op.const(np.array([0], np.int64))
-        _, hidden, cell = op.lstm(
-            op.unsqueeze(x, first),
-            op.const(W),
-            op.const(R),
-            op.const(b),
-            None,
-            op.unsqueeze(hidden.unwrap_spox(), first),
-            op.unsqueeze(cell.unwrap_spox(), first),
-            hidden_size=weights.units,
-        )
-        hidden, cell = op.squeeze(hidden, first), op.squeeze(cell, first)
-        remaining = op.add(op.matmul(hidden, op.const(weights.head[:, None])), op.const(weights.head_bias))
-        return ndx.asarray(remaining), ndx.asarray(hidden), ndx.asarray(cell)
 
     def _signals(self, readings: Array, features: Features, prognosis: Prognosis) -> dict[str, Array]:
         """What alarms may watch, [B,1]: outputs, and channels with NaN where a reading cannot be used."""

@@ -95,7 +95,7 @@ def in_numpy(whole, inputs, state):
     remaining, hidden, cell = whole.lstm.step(
         features.vector[:, list(whole.lstm_columns)], slices["lstm.hidden"], slices["lstm.cell"]
     )
-    models = np.concatenate([remaining[:, None], whole.trees.predict(features.vector)], axis=1)
+    models = np.concatenate([remaining, whole.trees.predict(features.vector)], axis=1)
     new["models.said"] = said = np.where(ticks, models, slices["models.said"]).astype(np.float32)
     new["lstm.hidden"] = np.where(ticks, hidden, slices["lstm.hidden"])
     new["lstm.cell"] = np.where(ticks, cell, slices["lstm.cell"])

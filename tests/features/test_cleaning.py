@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_runtime.contract.quality import Quality
-from features.cleaning import Cleaning
+from features.cleaning import Cleaning, quality
 from features.state import StateLayout
 from tests.features.machines import CONDITION, SENSOR, asset_class
 
@@ -29,10 +29,10 @@ def clean(rows, dt=1.0, cls=CLS):
     values, flags = [], []
     for row, step in zip(rows, steps, strict=True):
         entered = layout.enter(state, np.zeros(1, np.float32))
-        value, flag, new = cleaning(np.array([row], np.float32), np.array([[step]]), entered)
+        value, found, new = cleaning(np.array([row], np.float32), np.array([[step]]), entered)
         state = layout.leave(new) if layout.slices else state
         values.append(value[0])
-        flags.append(flag[0])
+        flags.append(quality(found)[0])
     return np.array(values), np.array(flags)
 
 

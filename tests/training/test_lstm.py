@@ -2,17 +2,16 @@
 
 from dataclasses import replace
 
+import ndonnx as ndx
 import numpy as np
 import onnxruntime
 import pytest
-import spox
-import spox.opset.ai.onnx.v21 as op
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training import lstm
 from training.lstm import LstmParams, fit, predict
-from training.lstm_weights import LstmWeights, onnx_lstm_constants
+from training.lstm_weights import LstmWeights
 
 FEATURES, UNITS = 5, 8
 SMALL = LstmParams(units=UNITS, epochs=1, batch=4, crop=30, seed=3)
@@ -52,26 +51,23 @@ def stream(weights, X):
     said = []
     for x in X:
         y, h, c = weights.step(x[None], h, c)
-        said.append(y[0])
+        said.append(y[0, 0])
     return np.array(said, np.float32)
 
 
 def stream_onnx(weights, X):
-    """The same by the operator LSTM, the state going out and in again."""
-    W, R, B = (op.const(a) for a in onnx_lstm_constants(weights))
-    x = spox.argument(spox.Tensor(np.float32, (1, "B", weights.features)))
-    h, c = (spox.argument(spox.Tensor(np.float32, (1, "B", weights.units))) for _ in range(2))
-    clipped = op.clip(x, op.const(-weights.clip), op.const(weights.clip))
-    _, h_out, c_out = op.lstm(clipped, W, R, B, None, h, c, hidden_size=weights.units)
-    y = op.add(op.matmul(op.squeeze(h_out, op.const([0])), op.const(weights.head)), op.const(weights.head_bias))
-    model = spox.build({"x": x, "h": h, "c": c}, {"y": y, "h_out": h_out, "c_out": c_out})
+    """The same by the nodes of the twin's graph, the state going out and in again."""
+    x = ndx.argument(shape=("B", weights.features), dtype=ndx.float32)
+    h, c = (ndx.argument(shape=("B", weights.units), dtype=ndx.float32) for _ in range(2))
+    made = dict(zip(("y", "h_out", "c_out"), weights.step(x, h, c), strict=True))
+    model = ndx.build({"x": x, "h": h, "c": c}, made)
     model.ir_version = 10
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    state = [np.zeros((1, 1, weights.units), np.float32)] * 2
+    state = [np.zeros((1, weights.units), np.float32)] * 2
     said = []
     for row in X:
-        y, *state = session.run(None, {"x": row[None, None], "h": state[0], "c": state[1]})
-        said.append(y[0])
+        y, *state = session.run(None, {"x": row[None], "h": state[0], "c": state[1]})
+        said.append(y[0, 0])
     return np.array(said, np.float32)
 
 
