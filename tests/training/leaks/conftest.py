@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 import yaml
 
@@ -11,6 +12,8 @@ from data.class_file import load
 from data.splits import read_splits
 from tests.training.leaks import presses
 from training.dataset import Dataset
+from training.leaks import causality
+from training.leaks.isolation import World
 from training.leaks.trial import Trial
 from training.params import read_params
 
@@ -53,6 +56,26 @@ def few(made_few, monkeypatch):
 @pytest.fixture
 def splits(dataset):
     return read_splits(paths.artifact(dataset.fleet, "splits.json"))
+
+
+@pytest.fixture(scope="session")
+def replayed(made):
+    """Cuts of some records of fold 0, and what was made of them: tracing the graph takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(made)
+        dataset = Dataset.of(presses.FLEET)
+        part = dataset.part(0)
+        cuts = causality.choose_cuts(dataset.rows[: len(part.table)], np.random.default_rng(0))
+        return cuts, causality.replay(dataset, part, cuts)
+
+
+@pytest.fixture(scope="session")
+def world(made):
+    """The training machines, as if no test machine had been recorded."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(made)
+        dataset = Dataset.of(presses.FLEET)
+        return World.without_test(dataset, read_splits(paths.artifact(dataset.fleet, "splits.json")))
 
 
 @pytest.fixture

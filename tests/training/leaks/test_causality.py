@@ -14,13 +14,13 @@ def part(dataset):
 
 
 @pytest.fixture
-def cuts(dataset, part):
-    return causality.choose_cuts(dataset.rows[: len(part.table)], np.random.default_rng(0))
+def cuts(replayed):
+    return replayed[0]
 
 
 @pytest.fixture
-def again(dataset, part, cuts):
-    return causality.replay(dataset, part, cuts)
+def again(replayed):
+    return replayed[1]
 
 
 class Tampered:

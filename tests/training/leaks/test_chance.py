@@ -36,7 +36,7 @@ def test_shuffled_labels_come_in_mirrored_pairs(trial):
     np.testing.assert_allclose(up[at] + down[at], 2 * trial.null[at], atol=0.05 * np.std(trial.label[at]))
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_an_honest_pipeline_is_not_accused(trial, seed):
     for canary in (chance.machine_id, chance.random_scorer, chance.shuffled_labels):
         made = canary(trial, seed)
@@ -52,10 +52,10 @@ def test_identifiers_help_a_model_that_saw_its_judges(trial, monkeypatch):
 
 
 def test_the_test_on_identifiers_keeps_its_level(trial):
-    """p is at most 0.2 in about a fifth of the draws of identifiers: 40 of them, and five standard errors."""
-    p = np.array([chance.machine_id(trial, seed).more["p"] for seed in range(40)])
-    assert np.mean(p <= 0.2) <= 0.2 + 5 * np.sqrt(0.2 * 0.8 / 40)
-    assert len(np.unique(p)) > 20
+    """p is at most 0.2 in about a fifth of the draws of identifiers: 30 of them, and five standard errors."""
+    p = np.array([chance.machine_id(trial, seed).more["p"] for seed in range(30)])
+    assert np.mean(p <= 0.2) <= 0.2 + 5 * np.sqrt(0.2 * 0.8 / 30)
+    assert len(np.unique(p)) > 15
 
 
 def test_labels_from_elsewhere_are_noticed(trial, monkeypatch):

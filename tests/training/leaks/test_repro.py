@@ -13,6 +13,8 @@ import yaml
 
 from tests.training.leaks import presses
 
+pytestmark = pytest.mark.timeout(1200)  # some twenty processes, of which each imports for seconds
+
 ROOT = Path(__file__).parents[3]
 CODE = ("data", "edge_runtime", "features", "training", "twins")
 # dvc wants the sections that stages name as their parameters, be they empty
