@@ -22,10 +22,7 @@ class Found:
 
 
 def quality(found: list[Found]) -> Array:
-    """Flags [B,C] of all that was `found`: one product of small whole numbers, which is exact.
-
-    (A flag by a choice of its own costs five times as much.)
-    """
+    """Flags [B,C] of all that was `found`: one product of small whole numbers, which is exact."""
     holds = [each.holds for each in found]
     numbers = as_number(namespace(holds[0]).concat(holds, axis=1))
     # A reading is wild unless it is found to be missing or inside its range.

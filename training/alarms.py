@@ -64,7 +64,7 @@ class Alarms:
         """The limit beyond which a signal is, and the delay of the next change, [B,A] each.
 
         Limit, dead-band, on-delay and off-delay are the machine's own, else the class's. Each is weighed by 0, 1 or
-        −1 and added up: exactly what choosing them would give, in a third of the operators.
+        −1 and added up: exactly what choosing them would give, from fewer operators.
         """
         xp, cls = namespace(settings), self.asset_class
         own = settings[:, len(cls.settings) :] if cls.settings else settings
