@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training import lstm
-from training.lstm import LstmParams, fit, predict
+from training.lstm import Life, LstmParams, fit, predict
 from training.lstm_weights import LstmWeights
 
 FEATURES, UNITS = 5, 8
@@ -41,7 +41,7 @@ def wear(lives, seed=0):
         left = np.linspace(1, 0, length, dtype=np.float32)
         X = rng.normal(size=(length, FEATURES)).astype(np.float32)
         X[:, 0] += 3 * (1 - left)
-        out.append((X, left, np.ones(length, np.float32)))
+        out.append(Life(X, left, np.ones(length, np.float32), np.zeros(length, np.float32)))
     return out
 
 
@@ -98,8 +98,8 @@ def test_learns_wear_and_tells_its_loss():
     assert [epoch for epoch, _ in losses] == list(range(8))
     assert losses[-1][1] < 0.5 * losses[0][1]
     unseen = wear(10, seed=1)
-    said = np.concatenate(predict(weights, [X for X, _, _ in unseen]))
-    left = np.concatenate([y for _, y, _ in unseen])
+    said = np.concatenate(predict(weights, [life.features for life in unseen]))
+    left = np.concatenate([life.label for life in unseen])
     assert np.sqrt(np.mean((said - left) ** 2)) < 0.6 * left.std()
 
 
@@ -114,15 +114,37 @@ def test_the_same_for_a_seed():
 def test_rows_of_weight_zero_are_not_judged():
     lives = wear(6)
     spoilt = []
-    for X, y, weight in lives:
-        y, weight = y.copy(), weight.copy()
+    for life in lives:
+        weight = life.weight.copy()
         weight[1::2] = 0
-        spoilt.append((X, np.where(weight > 0, y, 1e3).astype(np.float32), weight))
-    blank = [(X, np.where(weight > 0, y, 0).astype(np.float32), weight) for X, y, weight in spoilt]
+        spoilt.append(life._replace(label=np.where(weight > 0, life.label, 1e3).astype(np.float32), weight=weight))
+    blank = [life._replace(label=np.where(life.weight > 0, life.label, 0).astype(np.float32)) for life in spoilt]
     np.testing.assert_array_equal(fit(spoilt, SMALL).kernel, fit(blank, SMALL).kernel)
-    unlabelled = [(X, y, 0 * weight) for X, y, weight in lives]
-    with pytest.raises(ValueError, match="no life has a row with a label"):
-        fit(unlabelled, SMALL)
+    nobody_judges = [life._replace(weight=0 * life.weight) for life in lives]
+    nobody_failed = [life._replace(censored=0 * life.censored + 1) for life in lives]
+    for unlabelled in (nobody_judges, nobody_failed):
+        with pytest.raises(ValueError, match="no life has a row with a label"):
+            fit(unlabelled, SMALL)
+
+
+def test_what_outlasted_its_record_is_learned_from():
+    """Half of the lives are seen to their middle: known to exceed what is left of the record, they fall short of 1."""
+    whole, running = wear(30), wear(30, seed=2)
+    cut = []
+    for life in running:
+        seen = len(life.label) // 2
+        left = life.label[:seen] - life.label[seen]
+        cut.append(Life(life.features[:seen], left, life.weight[:seen], np.ones(seen, np.float32)))
+    params = replace(SMALL, epochs=8, learning_rate=0.02)
+    unseen = wear(20, seed=1)
+    label = np.concatenate([life.label for life in unseen])
+
+    def error(lives):
+        said = np.concatenate(predict(fit(lives, params), [life.features for life in unseen]))
+        return np.sqrt(np.mean((said - label) ** 2))
+
+    believed = [life._replace(censored=0 * life.censored) for life in cut]
+    assert error(whole + cut) < 0.8 * error(whole + believed)
 
 
 @settings(max_examples=30, deadline=None)
@@ -132,18 +154,19 @@ def test_batches_are_pieces_of_lives(lengths, size, crop):
     lives = []
     for k, length in enumerate(lengths):
         at = np.stack([np.full(length, k), np.arange(length)], axis=1).astype(np.float32)
-        lives.append((at, at[:, 1] / 100, np.ones(length, np.float32)))
+        lives.append(Life(at, at[:, 1] / 100, np.ones(length, np.float32), np.full(length, k % 2, np.float32)))
     params = LstmParams(batch=size, crop=crop, clip=1e6)
     batches = lstm._batches(lives, params)
     drawn = []
     for _ in range(len(lengths)):
-        X, y, weight = next(batches)
+        X, y, weight, censored = next(batches)
         assert X.shape[0] == size
         assert X.shape[1] <= crop
-        for x, label, counts in zip(X, y, weight > 0, strict=True):
+        for x, label, counts, beyond in zip(X, y, weight > 0, censored, strict=True):
             steps = x[counts]
             assert counts[: len(steps)].all()
             assert (steps[:, 0] == steps[0, 0]).all()
+            assert (beyond[counts] == steps[0, 0] % 2).all()
             np.testing.assert_array_equal(np.diff(steps[:, 1]), 1)
             np.testing.assert_array_equal(label[counts], (steps[:, 1] / 100).astype(np.float32))
             assert len(steps) == crop or steps[-1, 1] == lengths[int(steps[0, 0])] - 1
@@ -170,11 +193,12 @@ def test_saved_and_loaded(tmp_path):
 
 
 def test_bad_input_is_refused():
-    (X, y, weight), other = wear(2)
+    life, other = wear(2)
+    X = life.features
     with pytest.raises(TypeError, match=r"life 1: expected float32 \[T, 4\], got float32 \[\d+, 5\]"):
-        fit([(X[:, :4], y, weight), other], SMALL)
+        fit([life._replace(features=X[:, :4]), other], SMALL)
     with pytest.raises(TypeError, match="float64"):
-        fit([(X.astype(np.float64), y, weight)], SMALL)
+        fit([life._replace(features=X.astype(np.float64))], SMALL)
     X[2, 1] = np.inf
     with pytest.raises(ValueError, match="life 0: feature 1 of row 2 is inf"):
         predict(random_weights(0), [X])

@@ -28,8 +28,9 @@ class Resampling:
     @classmethod
     def of(cls, asset: Sequence[str] | np.ndarray) -> Resampling:
         names, machine = np.unique(np.asarray(asset, dtype=str), return_inverse=True)
-        share = np.full(len(names), 1 / max(len(names), 1))
-        draws = np.random.default_rng(SEED).multinomial(len(names), share, RESAMPLES)
+        if not len(names):
+            return cls(machine, np.zeros((RESAMPLES, 0)))
+        draws = np.random.default_rng(SEED).multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES)
         return cls(machine, draws.astype(np.float64))
 
     @property

@@ -35,12 +35,12 @@ def test_two_machines_are_drawn_as_whole_machines():
 
 
 def test_the_interval_is_that_of_many_fleets():
-    """Of means of normal machines: ± 1.96 / √n, and it holds the truth about as often as it says."""
+    """Of means of normal machines: ± 1.96 / √n; with 40 machines it holds the truth nearly as often as it says."""
     rng = np.random.default_rng(0)
     asset = np.array([f"M-{i}" for i in range(40)])
-    found = [bootstrap.bounds(Resampling.of(asset).mean(rng.normal(size=40))) for _ in range(200)]
+    found = [bootstrap.bounds(Resampling.of(asset).mean(rng.normal(size=40))) for _ in range(1000)]
     assert np.mean([high - low for low, high in found]) == pytest.approx(2 * 1.96 / np.sqrt(40), rel=0.1)
-    assert np.mean([low < 0 < high for low, high in found]) == pytest.approx(0.95, abs=0.04)
+    assert np.mean([low < 0 < high for low, high in found]) == pytest.approx(0.94, abs=0.025)
 
 
 def test_the_same_machines_give_the_same():
