@@ -63,7 +63,9 @@ def cut_records(observations: Path, cls: AssetClass, cuts: Mapping[str, int], fo
             with pq.ParquetWriter(paths.waveform(target, name), pq.read_schema(side)) as file:
                 for asset, last in until.items():
                     own = pq.read_table(side, filters=[("asset", "=", asset)])
-                    file.write_table(own.slice(0, pc.sum(pc.less_equal(own["time"], last)).as_py() or 0))
+                    own = own.slice(0, pc.sum(pc.less_equal(own["time"], last)).as_py() or 0)
+                    if len(own):  # a row group says whose it is: there is none of nothing
+                        file.write_table(own)
     return target
 
 
