@@ -132,7 +132,8 @@ def test_a_figure_that_could_not_be_measured_fails_with_its_own_reason(candidate
 def test_a_rate_that_the_champion_lacks_fails(candidate):
     found, made = states(candidate(), candidate(alarms=None))
     assert (found["false alarms"], found["false alarms, to champion"]) == (PASSED, FAILED)
-    assert made["false alarms, to champion"].why.startswith("champion: alarms.level_2.cv")
+    assert "the champion's bundle does not say alarms.level_2.cv" in made["false alarms, to champion"].why
+    assert "take its alias 'champion' away" in made["false alarms, to champion"].why
 
 
 def test_the_lowest_level_that_calls_for_action_counts_and_chance_is_shown(candidate):
@@ -191,7 +192,7 @@ def test_one_machine_has_no_standard_error(candidate):
     assert found["accuracy, to champion"] == FAILED
     assert "one machine" in made["accuracy, to champion"].why
     found, made = states(candidate(errors=None, rul__cv__se=None), candidate())
-    assert made["accuracy, to champion"].why.startswith("challenger: rul.cv.se")
+    assert made["accuracy, to champion"].why.startswith("rul.cv.se: the bundle says nothing of it")
 
 
 def test_each_head_is_judged_and_one_that_was_lost_is_missed(candidate):
@@ -280,6 +281,13 @@ def test_a_race_is_run_in_turns_and_the_best_round_counts(monkeypatch):
     assert race(["a", "b"], 7, 3) == [5.0, 4.0]
     assert "".join(name for name, _ in ran) == "abbaab"
     assert {machines for _, machines in ran} == {7}
+
+
+@pytest.mark.parametrize(("load", "told"), [(9.5, True), (0.0, False)])
+def test_a_busy_computer_is_said_to_be_busy(candidate, monkeypatch, load, told):
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
+    _, made = states(candidate())
+    assert ("this computer is busy (load 9.5 on" in made["latency"].why) == told
 
 
 def test_a_race_of_real_bundles(candidate, monkeypatch):

@@ -40,7 +40,7 @@ def against_champion(rule: AccuracyRule, challenger: Candidate, champion: Candid
     suffix, words = [*HEADS.items()][i]
     words = f"accuracy{words}, to champion"
     old, new = (shown(each, f"rul{suffix}.cv.rmse") for each in (champion, challenger))
-    limit = f"{rule.worse:g} standard errors worse"
+    limit = f"{rule.worse:g} × its standard error"
     try:
         difference = compared(challenger, champion, i)
     except LookupError as error:
@@ -61,10 +61,10 @@ def compared(challenger: Candidate, champion: Candidate, i: int) -> Difference:
     if (pairs := _pairs(challenger, champion, i)) is not None:
         return paired(*pairs)
     found = []
-    for words, each in (("challenger", challenger), ("champion", champion)):
+    for lacks, each in ((challenger.lacks, challenger), (champion.never_said, champion)):
         for name in (f"rul{[*HEADS][i]}.cv.rmse", f"rul{[*HEADS][i]}.cv.se"):
             if (value := each.figure(name)) is None:
-                raise LookupError(f"{words}: {each.lacks(name)}")
+                raise LookupError(lacks(name))
             found.append(value)
     new, new_se, old, old_se = found
     return Difference(new - old, float(np.hypot(new_se, old_se)))

@@ -70,6 +70,13 @@ class Candidate:
         reason = (self.get("reasons") or {}).get(name)
         return f"{name}: " + (reason or "the bundle says nothing of it: export it again with this version of overhaul")
 
+    def never_said(self, name: str) -> str:
+        """The same of a champion, whose bundle cannot be changed any more."""
+        return (
+            f"the champion's bundle does not say {name}: if it never will, take its alias 'champion' away, then the "
+            "absolute limits judge alone"
+        )
+
     def has_head(self, i: int) -> bool:
         """Whether there is an i-th head to judge: a first one always."""
         named = self.figure(f"rul{[*HEADS][i]}.cv.rmse") is not None

@@ -20,6 +20,7 @@ from training.promotion.candidate import (
     shown,
     state,
 )
+from training.promotion.race import busy
 from training.promotion.rules import FILE, CanaryRule, CoverageRule, FalseAlarmRule, LatencyRule, ParityRule, Rules
 
 SAME = ("fleet", "asset_class", "life", "labels")  # of the contract: otherwise figures do not mean the same
@@ -94,8 +95,8 @@ def false_alarms(rule: FalseAlarmRule, challenger: Candidate, champion: Candidat
 def _false_alarms(
     rule: FalseAlarmRule, challenger: Candidate, champion: Candidate | None, section: str, head: str
 ) -> Iterator[Judgement]:
-    own = challenger.get(section)
-    key = next((key for key in own if key.startswith(RATE)), RATE) if isinstance(own, Mapping) else RATE
+    own, none = challenger.get(section), f"{RATE}…"
+    key = next((key for key in own if key.startswith(RATE)), none) if isinstance(own, Mapping) else none
     name, unit = f"{section}.{key}", key.removeprefix(RATE).replace("_", " ")
     words, limit, old = f"false alarms{head}", f"≤ {rule.most:g}", shown(champion, name, ".3g")
     value, within = challenger.figure(name), challenger.get(f"ci.{name}")
@@ -108,7 +109,7 @@ def _false_alarms(
         return
     words, before = f"{words}, to champion", champion.figure(name)
     if before is None:
-        yield Judgement(words, old, f"{value:.3g}", f"{rule.worse:g} more", FAILED, f"champion: {champion.lacks(name)}")
+        yield Judgement(words, old, f"{value:.3g}", f"{rule.worse:g} more", FAILED, champion.never_said(name))
         return
     most = before + rule.worse
     yield Judgement(words, old, f"{value:.3g}", f"≤ {most:.3g}", state(value <= most), why)
@@ -159,6 +160,7 @@ def latency(rule: LatencyRule, challenger: Candidate, champion: Candidate | None
         raise ValueError("latency is measured before it is judged: see training.promotion.race")
     old = f"{champion.us:.1f} µs" if champion else NONE
     new, why = f"{challenger.us:.1f} µs", f"a machine, {rule.machines:,} in a call, best of {rule.rounds} in turns"
+    why += f"; {disturbed}: judge again when it is idle" if (disturbed := busy()) else ""
     yield Judgement("latency", old, new, f"≤ {rule.most:g} µs", state(challenger.us <= rule.most), why)
     if champion and champion.us is not None:
         limit = rule.worse * champion.us

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from edge_runtime.bench import bench
@@ -19,3 +20,9 @@ def race(bundles: Sequence[Bundle], machines: int, rounds: int) -> list[float]:
             i = (place + number) % len(bundles)
             best[i] = min(best[i], bench(bundles[i], machines)["us_per_machine"])
     return best
+
+
+def busy() -> str:
+    """In words, if more wants to run here than there are processors: then times say little, even the best ones."""
+    load, processors = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    return f"this computer is busy (load {load:.1f} on {processors} processors)" if load > processors else ""
