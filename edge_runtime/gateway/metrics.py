@@ -203,7 +203,7 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "overhaul_edge_spool_dropped_total",
         ("lane",),
-        "Messages dropped because the spool was full: lost.",
+        "Messages dropped because the spool or the disk was full: lost, but for what was on its way just then.",
         _per_lane(lambda x: x.dropped),
     ),
     Metric("overhaul_edge_link_connected", (), "1 if connected to the centre.", _link(lambda x: x.connected)),

@@ -133,8 +133,7 @@ class Committer:
         began = self._clock.monotonic()
         try:
             self._look_at_disk(works)
-            shed = self._waiting.shed()
-            committed = self._writer.commit(works, shed)
+            committed = self._writer.commit(works)
         except (sqlite3.OperationalError, OSError) as error:
             if is_damage(error):
                 raise
@@ -142,7 +141,7 @@ class Committer:
             return
         self.commit_nanos += self._clock.monotonic() - began
         self.counts["commits"] += 1
-        self._waiting.forget_shed(shed)
+        self._waiting.forget_shed(works)
         self._written(committed)
         if self.problem is not None:
             self._recovered()

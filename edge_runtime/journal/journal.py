@@ -142,7 +142,7 @@ class Journal:
             return spool.read(reader, self._spool.epoch, lane, after, upto, limit, max_bytes)
 
     def floor(self, lane: Lane) -> int:
-        """The lowest seq that was not dropped: the centre need not wait for those before."""
+        """The lowest seq that was not dropped; what is below stays gone after a power cut."""
         return max(1, self._ledger.durable(f"{spool.name(lane)}.floor"))
 
     def backlog(self) -> dict[Lane, tuple[int, int, int | None]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from edge_runtime.clock import Clock
 from edge_runtime.contract.message import Lane
@@ -119,14 +119,14 @@ class Waiting:
             self._changed.notify_all()
 
     def shed(self) -> dict[Lane, tuple[int, int]]:
-        """Messages, and their bytes, that were given up and not yet `forget_shed`."""
+        """Messages, and their bytes, that Works lost which are not committed yet."""
         with self._changed:
             return {lane: (count, self._shed_bytes[lane]) for lane, count in self._shed_counts.items() if count}
 
-    def forget_shed(self, shed: Mapping[Lane, tuple[int, int]]) -> None:
-        """These are counted in the ledger."""
+    def forget_shed(self, works: Sequence[Work]) -> None:
+        """What these lost is counted in the ledger."""
         with self._changed:
-            for lane, (count, size) in shed.items():
+            for lane, (count, size) in [item for work in works for item in work.shed.items()]:
                 self._shed_counts[lane] -= count
                 self._shed_bytes[lane] -= size
 
@@ -179,10 +179,12 @@ class Waiting:
                 kept = [message for message in work.messages if message.lane != lane]
                 if len(kept) == len(work.messages):
                     continue
-                before = work.size()
-                self._shed_counts[lane] += len(work.messages) - len(kept)
+                before, lost = work.size(), len(work.messages) - len(kept)
                 work.messages = kept
                 freed = before - work.size()
+                count, size = work.shed.get(lane, (0, 0))
+                work.shed[lane] = count + lost, size + freed
+                self._shed_counts[lane] += lost
                 self._shed_bytes[lane] += freed
                 self._bytes -= freed
                 excess -= freed

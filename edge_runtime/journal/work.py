@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edge_runtime.contract.message import Outgoing
+from edge_runtime.contract.message import Lane, Outgoing
 from edge_runtime.sources.source import Source
 
 SAMPLES = "samples"  # what came in for a class that assembles, before its window closes
@@ -38,7 +38,8 @@ class Work:
     """What is committed together or not at all.
 
     `receipts` are acknowledged once it is committed. `cursor`: up to this position, observations have gone into blocks
-    (of this or earlier Works). `urgent`: somebody waits for the commit, as for an alarm.
+    (of this or earlier Works). `urgent`: somebody waits for the commit, as for an alarm. `shed`: messages, and their
+    bytes, that it lost while it waited; counted when it is committed, for otherwise all of it comes again.
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -47,6 +48,7 @@ class Work:
     cursor: int | None = None
     checkpoint: Checkpoint | None = None
     urgent: bool = False
+    shed: dict[Lane, tuple[int, int]] = field(default_factory=dict)
 
     def size(self) -> int:
         """Bytes it holds in memory, about."""

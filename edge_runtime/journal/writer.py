@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edge_runtime.clock import Clock
-from edge_runtime.contract.message import Lane, Spooled
+from edge_runtime.contract.message import Spooled
 from edge_runtime.journal import checkpoint, store
 from edge_runtime.journal.database import PAGE
 from edge_runtime.journal.ledger import Ledger
@@ -41,10 +41,10 @@ class Writer:
         """Whether there is something to delete."""
         return self._to_prune or self._to_trim or self.spool.to_delete()
 
-    def commit(self, works: Sequence[Work], shed: Mapping[Lane, tuple[int, int]]) -> Committed:
+    def commit(self, works: Sequence[Work]) -> Committed:
         """One transaction. With urgent Works nothing else is done; otherwise a step of tidying up goes with it.
 
-        `shed`: messages and bytes that were dropped before they came here. If it raises, nothing has changed.
+        If it raises, nothing has changed.
         """
         tidy = not any(work.urgent for work in works)
         now = self._clock.utc()
@@ -56,7 +56,8 @@ class Writer:
             store.append(self.connection, self.ledger, entries, now)
             spooled.extend(self.spool.add(self.connection, messages))
             self._point(works, now)
-            self.spool.count_dropped(shed)
+            for work in works:
+                self.spool.count_dropped(work.shed)
 
         changed = self._transaction(write, now, tidy, steps=1 + len(entries) // 100 + len(messages) // 100)
         kept = [m for m in spooled if m.seq >= self.ledger.written(f"{name(m.message.lane)}.floor")]

@@ -17,12 +17,14 @@ class Spool(Protocol):
 
     def read(self, lane: Lane, after: int, limit: int, max_bytes: int) -> list[Spooled]: ...
 
+    def floor(self, lane: Lane) -> int: ...
+
 
 class Feed:
     """Committed messages of `lane` in order of seq, each once; at most `fresh` of them and one page are held.
 
     `put` is called by the journal's thread in order of seq, `peek` and `take` by the link's. Numbers may be missing:
-    what the spool has dropped is passed over.
+    what the spool has dropped is passed over, though it be held here: it is counted, and told, as lost.
     """
 
     def __init__(self, spool: Spool, lane: Lane, fresh: int = 64, fresh_bytes: int = 1 << 20) -> None:
@@ -47,11 +49,14 @@ class Feed:
 
     def peek(self) -> Spooled | None:
         """The next message, None when there is none now; whatever reading the spool raises."""
+        lowest = self._spool.floor(self._lane)
         while True:
+            while self._page and self._page[0].seq < lowest:
+                self._page.popleft()
             if self._page:
                 return self._page[0]
             with self._lock:
-                while self._fresh and self._fresh[0].seq <= self.position:
+                while self._fresh and self._fresh[0].seq < max(self.position + 1, lowest):
                     self._fresh_bytes -= len(self._fresh.popleft().message.body)
                 if not self._behind:
                     return self._fresh[0] if self._fresh else None

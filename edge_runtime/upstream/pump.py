@@ -33,8 +33,6 @@ REFUSED = 0x80  # and above
 class Outbox(Spool, Protocol):
     """The part of the journal that the pump needs."""
 
-    def floor(self, lane: Lane) -> int: ...
-
     def acknowledge(self, epoch: int, lane: Lane, upto: int, ranges: Sequence[tuple[int, int]] = ()) -> None: ...
 
 
@@ -217,12 +215,12 @@ class Pump:
         return True
 
     def _floor(self, lane: Lane, seq: int) -> int:
-        """The lowest seq of the lane that may still come."""
+        """The lowest seq of the lane that may still come: also of what was on its way when the spool dropped it."""
         waiting = [seq, *self._splitting[lane]]
         lowest = self._windows[lane].lowest()
         if lowest is not None:
             waiting.append(lowest)
-        return max(self._outbox.floor(lane), min(waiting))
+        return min(waiting)
 
     def _count(self, message: Spooled, size: int) -> None:
         outgoing = message.message

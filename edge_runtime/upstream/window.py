@@ -30,7 +30,7 @@ class Window:
     """Messages of one lane between their first sending and their acknowledgement.
 
     `messages` and `size` (bytes of bodies) bound it; one message of any size always fits. What is not acknowledged
-    within `patience` is sent again, each time after twice as long while nothing at all is acknowledged. A message is
+    within `patience` is sent again, each time after twice as long while nothing more is acknowledged. A message is
     overtaken when one that was sent after it is acknowledged and it is not: it was lost, and is sent again once
     `overtaken` nanos have passed. Overtaken after each of `tries` sendings, it is handed back by `acknowledge`: the
     centre cannot take it.
@@ -92,8 +92,9 @@ class Window:
 
         Returns what is delivered with it, and what the centre cannot take; both have left the window.
         """
-        self._doublings = 0
         delivered = [seq for seq in self._sent if seq <= upto or any(a <= seq <= b for a, b in ranges)]
+        if delivered:  # what repeats an answer, because we repeated ourselves, is no sign that it gets faster
+            self._doublings = 0
         newest = max((self._sent[seq].turn for seq in delivered), default=0)
         done = self._remove(delivered)
         hopeless = []

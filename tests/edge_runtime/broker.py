@@ -25,7 +25,7 @@ MAX_PAYLOAD = 262_144  # bytes, of a whole packet
 _START = "import sys; from iotcore.iotcore import IotCoreBroker; IotCoreBroker(config_path=sys.argv[1]).run_forever()"
 
 
-def until(condition: Callable[[], object], seconds: float = 20.0, what: str = "it") -> None:
+def until(condition: Callable[[], object], seconds: float = 60.0, what: str = "it") -> None:
     """Poll until `condition()` holds; fails after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -103,7 +103,7 @@ class Plant:
         self._waiting = []  # one item for each reading that the broker has not taken yet
         self._client.connect("127.0.0.1", broker.port)
         self._client.loop_start()
-        self._thread = threading.Thread(target=self._publish)
+        self._thread = threading.Thread(target=self._publish, daemon=True)  # a test that fails must end
         self._thread.start()
 
     def stop(self):

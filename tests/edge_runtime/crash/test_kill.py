@@ -85,8 +85,8 @@ def test_what_the_broker_has_arrives_exactly_once_however_often_the_gateway_is_k
                 gateway.kill()
                 gateway.start()
             plant.stop()
-            until(lambda: count(hub, "prognosis") >= plant.total, 60, "the last prognosis at the centre")
-            until(lambda: not backlog(tmp_path), 60, "the spool running empty")
+            until(lambda: count(hub, "prognosis") >= plant.total, 240, "the last prognosis at the centre")
+            until(lambda: not backlog(tmp_path), 240, "the spool running empty")
             finish(hub, gateway)
         finally:
             gateway.kill()
@@ -117,7 +117,7 @@ def test_what_was_accepted_arrives_exactly_once_whatever_is_killed(kills, centre
                     gateway.start()
             plant.stop()
             time.sleep(2)  # what the broker still has may reach the gateway
-            until(lambda: not backlog(tmp_path), 60, "the spool running empty")
+            until(lambda: not backlog(tmp_path), 240, "the spool running empty")
             finish(hub, gateway)
         finally:
             gateway.kill()

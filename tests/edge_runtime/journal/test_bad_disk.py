@@ -113,11 +113,12 @@ def test_with_nothing_to_drop_it_waits_refuses_and_recovers(small_disk):
     journal.open()
     journal.start(lambda _: None)
     fill(small_disk / "others")
-    position, refused = 0, False
-    while not refused:  # entries after the checkpoint may never be dropped
+    position, stuck = 0, False
+    while not stuck:  # entries after the checkpoint may never be dropped
         position += 1
         work = Work([entry(position, b"x" * 20_000)], [message(Lane.RAW, b"r" * 20_000)], [(source, position)])
-        refused = not journal.submit(work, 0.1)
+        while not stuck and not journal.submit(work, 0.1):  # a slow disk refuses, too
+            stuck = journal._waiting.failing
         assert position < 1000
     status = journal.status()
     assert status.disk_full
@@ -138,6 +139,31 @@ def test_with_nothing_to_drop_it_waits_refuses_and_recovers(small_disk):
     assert [found.position for found in again.open().entries] == list(range(1, position + 1))
     assert again.status().dropped == dropped
     assert dropped[Lane.RAW] + len(seqs(again, Lane.RAW)) == position
+    again.close()
+
+
+def test_what_was_lost_in_memory_is_counted_with_the_rest_of_its_work(tmp_path):
+    """And not before: what is never committed comes again, all of it."""
+    path = tmp_path / "journal.db"
+
+    def take_in(journal):
+        journal.open()
+        journal._waiting.failing = True
+        for position in range(1, 61):
+            assert journal.submit(Work([entry(position)], [message(Lane.RAW, b"r" * 20_000)]), 0)
+        return journal.status().dropped[Lane.RAW]
+
+    journal = make(path, waiting_bytes=MIB)
+    assert take_in(journal) > 0
+    journal.close()  # it had not even begun to write
+    journal = make(path, waiting_bytes=MIB)
+    dropped = take_in(journal)
+    journal.start(lambda _: None)
+    journal.close()
+    again = make(path)
+    again.open()
+    assert again.status().dropped[Lane.RAW] == dropped > 0
+    assert len(seqs(again, Lane.RAW)) == 60 - dropped
     again.close()
 
 

@@ -45,7 +45,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     def commit(self, work):
         before = dict(self.last)
-        committed = self.writer.commit([work], {})
+        committed = self.writer.commit([work])
         self.opened.ledger.survive(committed.changed)
         for one in work.messages:
             self.last[one.lane] += 1
@@ -111,7 +111,7 @@ class SpoolMachine(RuleBasedStateMachine):
         for _ in range(1000):
             if not self.writer.to_tidy():
                 break
-            self.opened.ledger.survive(self.writer.commit([], {}).changed)
+            self.opened.ledger.survive(self.writer.commit([]).changed)
         assert not self.writer.to_tidy()
         self.delete_acknowledged()
 

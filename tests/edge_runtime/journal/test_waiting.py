@@ -141,7 +141,12 @@ def test_raw_then_backfill_are_given_up_when_the_disk_fails_nothing_else():
     shed = waiting.shed()
     assert {lane: count for lane, (count, _) in shed.items()} == {Lane.RAW: 4, Lane.BACKFILL: 4}
     assert [[m.lane for m in work.messages] for work in works] == [[Lane.ALARM, Lane.LIVE]] * 4
-    waiting.forget_shed(shed)
+    assert [{lane: count for lane, (count, _) in work.shed.items()} for work in works] == [
+        {Lane.RAW: 1, Lane.BACKFILL: 1}
+    ] * 4
+    waiting.forget_shed(works[:1])
+    assert {lane: count for lane, (count, _) in waiting.shed().items()} == {Lane.RAW: 3, Lane.BACKFILL: 3}
+    waiting.forget_shed(works[1:])
     assert waiting.shed() == {}
 
 

@@ -1,6 +1,7 @@
 """A gateway with a clock of its own, a source whose every reading follows from its number, and what must come of it."""
 
 import time
+from queue import SimpleQueue
 
 import numpy as np
 
@@ -162,12 +163,20 @@ def settle(gateway):
     """Until the centre has acknowledged all that follows from what has been advanced."""
     streams = gateway.engine.streams["tiny"]
 
+    def gathers():
+        """Whether rows wait for a block, between two rounds of the engine: what it made before is handed over."""
+        answer = SimpleQueue()
+        gateway.engine.call(lambda _: answer.put(streams.deadline(Lane.LIVE) is not None))
+        return answer.get(timeout=60)
+
+    def spooled():
+        return any(count for count, *_ in gateway.journal.backlog().values())
+
     def is_done():
         time.sleep(0.02)
-        waiting = streams.deadline(Lane.LIVE) is not None
-        return not waiting and not any(count for count, *_ in gateway.journal.backlog().values())
+        return not (spooled() or gathers()) and gateway.journal.flush() and not spooled()
 
-    until(is_done, 60, "the spool running empty")
+    until(is_done, 120, "the spool running empty")
 
 
 def expected(folder, plant):

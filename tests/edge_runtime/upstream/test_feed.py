@@ -15,7 +15,14 @@ class Table:
     """Committed messages, as the spool's table has them."""
 
     def __init__(self):
-        self.messages, self.reads, self.broken = [], 0, False
+        self.messages, self.reads, self.broken, self.lowest = [], 0, False, 1
+
+    def floor(self, lane):
+        assert lane in Lane
+        return self.lowest
+
+    def drop(self, upto):
+        self.messages, self.lowest = [one for one in self.messages if one.seq > upto], upto + 1
 
     def read(self, lane, after, limit, max_bytes):
         assert lane in Lane
@@ -77,8 +84,28 @@ def test_what_the_spool_has_dropped_is_passed_over():
     feed = Feed(table, Lane.RAW)
     feed.peek()
     commit(table, feed, *range(1, 100))
-    table.messages = table.messages[50:]
+    table.drop(50)
     assert take_all(feed) == list(range(51, 100))
+
+
+def test_so_is_what_the_feed_still_holds_of_it():
+    """It is counted as lost: it must not arrive after all."""
+    table = Table()
+    feed = Feed(table, Lane.BACKFILL)
+    commit(table, feed, *range(1, 100))
+    assert take_all(feed, 10) == list(range(1, 11))  # the rest of a page of 64 is held
+    table.drop(30)
+    assert take_all(feed, 10) == list(range(31, 41))
+    table.drop(98)
+    assert take_all(feed) == [99]
+    commit(table, feed, *range(100, 120))  # straight from the commits
+    table.drop(110)
+    assert take_all(feed) == list(range(111, 120))
+    commit(table, feed, 120)
+    table.drop(120)
+    assert take_all(feed) == []
+    commit(table, feed, 121)
+    assert take_all(feed) == [121]
 
 
 def test_a_spool_that_cannot_be_read_now_loses_nothing():

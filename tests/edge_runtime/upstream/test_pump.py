@@ -28,7 +28,7 @@ class World:
     def __init__(self, path, **options):
         self.now, self.path = 0, path
         self.spool = {lane: {} for lane in Lane}
-        self.last, self.floors, self.floor_calls = dict.fromkeys(Lane, 0), dict.fromkeys(Lane, 1), 0
+        self.last, self.floors = dict.fromkeys(Lane, 0), dict.fromkeys(Lane, 1)
         self.sent, self.mid, self.full = [], 0, False
         self.respooled = []
         bounds = Bounds(**({"messages": 8, "bytes": 100_000, "bulk": 1 << 20} | options.pop("bounds", {})))
@@ -174,10 +174,27 @@ def test_the_floor_tells_what_will_not_come_any_more(world):
     world.commit(event(9))
     world.work()
     assert [e.floor for *_, e in world.flying] == [2]
-    world.floors[Lane.LIVE] = 5  # the spool has dropped all before
-    world.commit(event(10))
-    world.work()
-    assert [e.floor for *_, e in world.flying] == [5]
+    world.ack(Lane.LIVE, 5)
+    world.commit(*(event(i) for i in range(10, 13)))
+    world.floors[Lane.LIVE] = 8  # the spool has dropped all before
+    assert world.work() == [(Lane.LIVE, 8)]
+    assert [e.floor for *_, e in world.flying] == [8]
+
+
+def test_what_was_on_its_way_when_the_spool_dropped_it_is_sent_until_it_arrives(world):
+    world.connect()
+    world.commit(*(event(i) for i in range(3)))
+    assert len(world.work()) == 3
+    world.spool[Lane.LIVE].clear()
+    world.floors[Lane.LIVE] = 4
+    world.commit(event(9))
+    assert world.work() == [(Lane.LIVE, 4)]
+    assert [e.floor for *_, e in world.flying] == [1]  # or the centre took the others for done
+    world.pump.disconnected()
+    world.connect()
+    for seq in (1, 2, 3, 4):  # one at a time: any of them may have ended the connection
+        assert world.work()[:1] == [(Lane.LIVE, seq)]
+        world.confirm()
 
 
 def test_what_the_broker_confirmed_is_still_kept_and_sent_again(world):

@@ -83,6 +83,18 @@ def test_after_an_acknowledgement_patience_is_short_again():
     assert repeat_all(sent, 120 * SECOND) == [2]
 
 
+def test_an_answer_that_says_nothing_new_does_not_shorten_patience():
+    """A slow centre answers each repetition: repeating at the same pace for that would make it slower and slower."""
+    sent, times = filled(2), []
+    sent.acknowledge(1, [], 0)
+    for second in range(0, 1000, 10):
+        sent.acknowledge(1, [], second * SECOND)
+        sent.check_time(second * SECOND)
+        if repeat_all(sent, second * SECOND):
+            times.append(second)
+    assert times == [30, 90, 210, 450, 930]
+
+
 def test_what_is_overtaken_goes_again_at_once_but_not_before_it_had_time_to_arrive():
     sent = filled(4)
     sent.acknowledge(0, [(3, 3)], SECOND)

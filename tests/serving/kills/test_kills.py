@@ -114,7 +114,7 @@ def test_killed_at_random(database, database_settings, folder, tmp_path, kills, 
                 client.start()
             with Station(tmp_path / "station", broker.url).start() as station:
                 load = Load(station)
-                until(lambda: all(len(told) > 3 for told in clients[0].told.values()), 90, "the first answers")
+                until(lambda: all(len(told) > 3 for told in clients[0].told.values()), 300, "the first answers")
                 for turn, victim in enumerate(victims(dice, kills, *services, hub, broker)):
                     until_then = time.monotonic() + dice.uniform(0.1, 0.7 if kills < 10 else 4)
                     while time.monotonic() < until_then:
