@@ -181,5 +181,8 @@ class Plant:
             self.processes.check()
             if time.monotonic() > deadline:
                 [part] = [part for part in self.processes.parts if part.name == name]
-                raise DemoError(f"the {name} is not up after {START:g} s\n{self.processes.told(part)}")
+                raise DemoError(
+                    f"the {name} is not up after {START:g} s: if other programs keep this computer busy, close them and "
+                    f"start again\n{self.processes.told(part)}"
+                )
             time.sleep(0.1)
