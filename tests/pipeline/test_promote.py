@@ -228,12 +228,13 @@ def test_errors_by_machine_are_those_of_the_figures(made, name):
         dataset = Dataset.of(name)
         table = out_of_fold(dataset)
         again = MachineErrors.of(table, Calibration.load(of.artifact("calibration.json")))
+        heads, rows = dataset.heads, dataset.training
     assert errors == again
     cross = of.json("cross_validation.json")
-    assert [*errors.heads] == dataset.heads
+    assert [*errors.heads] == heads
     for head, own in errors.heads.items():
         assert rmse(own) == pytest.approx(cross[head]["blend"]["rmse"])
-        assert own.keys() == set(dataset.training.asset[dataset.training.exact & dataset.training.warm])
+        assert own.keys() == set(rows.asset[rows.exact & rows.warm])
     assert {*errors.guesses} == ({"mean"} if name == "drum" else {"mean", "age"})
     judged = table[table.exact & table.warm]
     spread = rmse(errors.guesses["mean"]) ** 2
