@@ -111,12 +111,10 @@ def dealt_again(trial: Trial, said: np.ndarray, group: np.ndarray, rng: np.rando
     count = np.bincount(machine)
     label, guess = (np.bincount(machine, x[at]) / count for x in (trial.label, said))
     first = np.unique(machine, return_index=True)[1]
-    groups = [np.flatnonzero(group[at][first] == g) for g in np.unique(group[at])]
+    order = np.tile(np.arange(len(count)), (DEALS, 1))
+    for g in np.unique(group[at]):
+        members = np.flatnonzero(group[at][first] == g)
+        order[:, members] = rng.permuted(order[:, members], axis=1)
     error = np.sum((guess - label) ** 2)
-    as_good = 1
-    for _ in range(DEALS):
-        order = np.arange(len(count))
-        for members in groups:
-            order[members] = rng.permutation(members)
-        as_good += bool(np.sum((guess[order] - label) ** 2) <= error * (1 + 1e-9))
-    return as_good / (DEALS + 1)
+    as_good = np.sum(np.sum((guess[order] - label) ** 2, axis=1) <= error * (1 + 1e-9))
+    return float(1 + as_good) / (DEALS + 1)
