@@ -32,8 +32,8 @@ class Window:
     `messages` and `size` (bytes of bodies) bound it; one message of any size always fits. What is not acknowledged
     within `patience` is sent again, each time after twice as long while nothing more is acknowledged. A message is
     overtaken when one that was sent after it is acknowledged and it is not: it was lost, and is sent again once
-    `overtaken` nanos have passed. Overtaken after each of `tries` sendings, it is handed back by `acknowledge`: the
-    centre cannot take it.
+    `overtaken` nanos have passed, each time after twice as long: a broker that is overrun loses more than one.
+    Overtaken after each of `tries` sendings, it is handed back by `acknowledge`: the centre cannot take it.
     """
 
     def __init__(self, messages: int, size: int, patience: int, *, overtaken: int, tries: int = 5) -> None:
@@ -106,7 +106,7 @@ class Window:
                 sent.overtaken += 1
             if sent.overtaken >= self._tries:
                 hopeless.append(seq)
-            elif sent.last <= now - self._overtaken:
+            elif sent.last <= now - (self._overtaken << (sent.overtaken - 1)):
                 sent.again = True
         return done, self._remove(hopeless)
 
