@@ -182,7 +182,7 @@ class Plant:
             if time.monotonic() > deadline:
                 [part] = [part for part in self.processes.parts if part.name == name]
                 raise DemoError(
-                    f"the {name} is not up after {START:g} s: if other programs keep this computer busy, close them and "
-                    f"start again\n{self.processes.told(part)}"
+                    f"the {name} is not up after {START:g} s: if other programs keep this computer busy, close them "
+                    f"and start again\n{self.processes.told(part)}"
                 )
             time.sleep(0.1)
