@@ -162,7 +162,10 @@ class Swapper:
             self._report("bundle", f"class {name} goes on with its bundle; {found[:12]} is refused: {error}", "error")
 
     def _warm_up(self, name: str, new: Twins, meanwhile: _Meanwhile) -> int:
-        """Advance `new` by what the journal has, then by what came meanwhile, until little of that is left."""
+        """Advance `new` by what the journal has, then by what came meanwhile, until little of that is left.
+
+        Under load more may come than this thread gets done beside the engine's: then the engine does it itself.
+        """
         self._journal.flush()  # all up to where `meanwhile` begins
         layouts = list(self._engine.layouts[name])
         history = observed(self._journal, name, layouts, new, upto=meanwhile.since)
@@ -170,8 +173,14 @@ class Swapper:
         count = warm(
             new.fleet, new.bundle.contract, self._unhurried(b for _, b in history), new.machines.assets, channels
         )
-        while meanwhile.left > NEARLY and not self._stopping:
+        fewest = meanwhile.left + 1
+        while NEARLY < meanwhile.left < fewest and not self._stopping:
+            fewest = meanwhile.left
             count += meanwhile.catch_up(NEARLY)
+        if meanwhile.left > NEARLY:
+            self._in_engine(meanwhile.hurry)
+        while meanwhile.left > NEARLY:
+            count += self._in_engine(lambda _: meanwhile.catch_up(NEARLY))
         return count
 
     def _unhurried(self, batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -213,6 +222,7 @@ class _Meanwhile:
         self.since = 0  # batches at later positions are kept here
         self._engine, self._name, self._new = engine, name, new
         self._batches: deque[Batch] = deque()
+        self._failed: Exception | None = None
         self._translation: Translation | None = None
 
     @property
@@ -226,11 +236,28 @@ class _Meanwhile:
         self.since = self._engine.position
         running.taps.append(self._batches.append)
 
+    def hurry(self, _: Work) -> None:
+        """In the engine's thread, which from now on advances the new twins by two batches for each of its own.
+
+        So what is left becomes less however much comes: the engine slows down, and what it does not take in waits
+        where a full inbox lets it wait.
+        """
+        self._engine.twins[self._name].taps[:] = [self._take_along]
+
+    def _take_along(self, batch: Batch) -> None:
+        self._batches.append(batch)
+        try:
+            self.catch_up(2)
+        except Exception as error:  # it is no fault of the twins that run
+            self._failed = error
+
     def stop(self) -> None:
         self._engine.call(lambda _: self._engine.twins[self._name].taps.clear())
 
     def catch_up(self, most: int) -> int:
-        """Advance the new twins by up to `most` of the batches."""
+        """Advance the new twins by up to `most` of the batches; raises, now and again, what that came to grief over."""
+        if self._failed is not None:
+            raise self._failed
         return warm(
             self._new.fleet,
             self._new.bundle.contract,

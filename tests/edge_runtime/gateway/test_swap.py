@@ -86,6 +86,7 @@ def test_under_load_no_observation_is_lost_and_numbers_go_on(running):
             sent.append(len(sent) + 1)
             running.send(sent[-1:])
             time.sleep(0.001)
+            until(lambda: len(running.plant.source.waiting) < 300 or enough.is_set())
 
     def go_on():
         at = len(sent) + 20
@@ -111,6 +112,41 @@ def test_under_load_no_observation_is_lost_and_numbers_go_on(running):
             assert sorted(running.plant.hub.of(kind, asset)) == sent
         made_by = [running.plant.hub.rows["prognosis", asset, row, number][1] for number in sent]
         assert [m for i, m in enumerate(made_by) if i == 0 or made_by[i - 1] != m] == ids, "each took over once"
+
+
+def test_a_new_model_slower_than_the_load_is_warmed_up_by_the_engine_itself(running):
+    """Beside the engine it would fall behind for ever; and no observation is lost while the engine waits for it."""
+    make = running.make
+
+    def slow(name):
+        twins, streams = make(name)
+        advance = twins.fleet.advance
+        twins.fleet.advance = lambda *batch, **options: (time.sleep(0.004), advance(*batch, **options))[1]
+        return twins, streams
+
+    running.make = running.swapper._make = slow
+    running.start()
+    enough, sent = threading.Event(), []
+
+    def send():
+        while not enough.is_set():
+            sent.append(len(sent) + 1)
+            running.send(sent[-1:])
+            time.sleep(0.001)
+            until(lambda: len(running.plant.source.waiting) < 60 or enough.is_set())
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    until(lambda: running.twins.fleet.number.min() > 20)
+    tiny_bundle(running.folder, time=CYCLES, state=state_with(elapsed="new"))
+    try:
+        running.swapper.swap("tiny")
+    finally:
+        enough.set()
+        sender.join()
+    running.settle()
+    assert running.twins.fleet.number.tolist() == [len(sent)] * 3
+    assert running.twins.fleet.state[:, 1].tolist() == [len(sent)] * 3, "it has seen all of it"
 
 
 def test_warmed_up_by_history_a_new_model_knows_what_it_would_have(running):
