@@ -182,11 +182,15 @@ def limits(axes: Axes, curve: pd.DataFrame, exposure: str) -> None:
     own = curve[curve.declared]
     axes.plot(curve.rate, curve.announced, "o", color=SAID, ms=5, mec="white", mew=0.5)
     axes.plot(own.rate, own.announced, "D", color=MISSED, ms=9, mec="white", zorder=4)
-    alike = curve.groupby([curve.rate.round(4), curve.announced.round(3)], sort=False).threshold
-    for (rate, announced), of in alike:
-        text = f"{of.min():g}" if len(of) == 1 else f"{of.min():g}–{of.max():g}"
-        axes.annotate(text, (rate, announced), (6, -11), textcoords="offset points", color=MUTED, fontsize=9)
-    axes.set(xlim=(-0.02 * curve.rate.max() - 1e-9, 1.12 * curve.rate.max() or 1), ylim=(-0.03, 1.05))
+    width = 1.14 * curve.rate.max() or 1
+    named: list[tuple[float, float]] = []
+    for limit in pd.concat([own, curve]).itertuples():  # where labels would lie over one another the table tells
+        place = (limit.rate / width, limit.announced)
+        if all(abs(place[0] - x) > 0.12 or abs(place[1] - y) > 0.06 for x, y in named):
+            named.append(place)
+            at = (limit.rate, limit.announced)
+            axes.annotate(f"{limit.threshold:g}", at, (7, -11), textcoords="offset points", color=MUTED, fontsize=9)
+    axes.set(xlim=(-0.02 * width, width), ylim=(-0.03, 1.05))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel(f"false alarms per {exposure}")
     axes.set_ylabel("failures announced")

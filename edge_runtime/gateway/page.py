@@ -69,6 +69,7 @@ def _lines(status: GatewayStatus) -> Iterator[str]:
     yield from aligned([row for bundle in status.bundles for row in _bundle(bundle)] or [("", "none loaded yet")])
     yield "sources"
     yield from aligned([_source(source, status.time, uptime) for source in status.sources])
+    yield from aligned([(source.name, f"last refused: {source.refused[-1]}") for source in status.sources if source.refused])
     yield "engine"
     yield from aligned(list(_engine(status, uptime)))
     yield "journal"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 
@@ -43,10 +44,10 @@ def check_identity(settings: LinkSettings, gateway: str) -> Iterator[Finding]:
 
 
 def check_link(settings: LinkSettings, site: str, gateway: str, clock: Clock) -> list[Finding]:
-    """Connect and subscribe as the gateway does, under another client id: a gateway that runs keeps its connection."""
+    """Connect and subscribe as the gateway does, under another client id: a gateway, or check, that runs keeps its connection."""
     what, pattern = f"broker {settings.url}", topics.downward(site, gateway)
     connection = Connection(
-        settings, f"{gateway}-check", [(pattern, 1)], lambda *_: None, clock, on_round=lambda: False, clean=True
+        settings, f"{gateway}-check-{os.getpid()}", [(pattern, 1)], lambda *_: None, clock, on_round=lambda: False, clean=True
     )
     connection.start()
     try:

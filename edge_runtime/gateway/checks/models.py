@@ -78,17 +78,15 @@ def _mapping(config: GatewayConfig, bundles: dict[str, Bundle], machines: dict[s
         yield Line("mapping", f"{gap.asset_class}.{gap.channel}", "warn", f"no source feeds it, of {of}{more}: missing")
     for name, contract in contracts.items():
         if not any(gap.asset_class == name for gap in missing):
-            count, named = len(channels_of(contract)), _named_by(contract, machines[name], told)
+            count, named = len(channels_of(contract)), _named(contract, machines[name], told)
             unknown = "" if named else ": nothing is known before messages come; see in `status` whether they fit"
             yield Line("mapping", name, "ok" if named else "warn", f"{count} channels, {named} by name{unknown}")
 
 
-def _named_by(contract: Contract, machines: Machines, told: Sequence[Feed]) -> int:
-    """How many channels sources were told to read, of all these machines; the others are those that messages name."""
-    named = [feed for feed in told if feed.channel is not None]
-    return len(channels_of(contract)) - len(
-        {gap.channel for gap in gaps({contract.asset_class: contract}, {contract.asset_class: machines}, named)}
-    )
+def _named(contract: Contract, machines: Machines, told: Sequence[Feed]) -> int:
+    """How many channels sources were told to read, of a machine or of all; the others are those that messages name."""
+    named = {feed.channel for feed in told if feed.asset is None or feed.asset in machines.assets}
+    return len(named.intersection(channels_of(contract)))
 
 
 def _room(config: GatewayConfig, estimates: dict[str, Estimate]) -> Iterator[Line]:

@@ -17,6 +17,7 @@ message, of QoS 1, waited; `connects` and `disconnects`.
 from __future__ import annotations
 
 import itertools
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -109,7 +110,8 @@ class MqttSource:
 
     def check(self) -> list[Finding]:
         trials = [
-            (topic, self._reader(f"check-{i}", [topic], clean=True)) for i, topic in enumerate(self.settings.topics)
+            (topic, self._reader(f"check-{os.getpid()}-{i}", [topic], clean=True))
+            for i, topic in enumerate(self.settings.topics)
         ]
         return check_readers(self.settings, self.settings.qos, trials)
 

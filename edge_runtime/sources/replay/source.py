@@ -112,7 +112,7 @@ class ReplaySource:
 
     def start(self, inbox: Inbox) -> None:
         self._inbox = inbox
-        self._detail = f"reading {self.settings.path}"
+        self._connected, self._detail = True, f"reading {self.settings.path}"
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name=f"replay {self.name}", daemon=True)
         self._thread.start()
@@ -170,7 +170,7 @@ class ReplaySource:
             except Exception as error:  # whatever is wrong with the file, it may be mended
                 if self._detail != str(error):
                     _log.warning("source '%s': %s", self.name, error)
-                self._detail = str(error)
+                self._connected, self._detail = False, str(error)
                 self._counts["failures"] += 1
                 self._stopping.wait(self._backoff.failed())
             else:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -138,7 +139,7 @@ class SparkplugSource:
         seen: dict[str, None] = {}
         connection = Connection(
             self.settings,
-            f"{self._client_id}-check",
+            f"{self._client_id}-check-{os.getpid()}",
             [(f"{NAMESPACE}/{self.settings.group}/#", 1)],
             lambda _flags, topic, _properties, _payload, _receipt: seen.setdefault(_sender(topic)),
             self._clock,

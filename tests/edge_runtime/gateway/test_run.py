@@ -77,7 +77,7 @@ def test_a_service_from_its_start_to_its_end(service, systemd, path, broker, tmp
     assert told["gateway"] == "gw-7"
     assert told["bundles"][0]["machines"] == 2
     assert told["sources"][0]["counts"]["received"] == 5
-    assert told["journal"]["commits"] > 0
+    until(lambda: status(path, capsys)["journal"]["commits"] > 0, what="its commit")
     assert main(["status", str(path)]) == 0
     assert "tiny  model" in capsys.readouterr().out
     listening = psutil.Process(service.pid).net_connections(kind="inet")

@@ -6,7 +6,8 @@
  *                      it may be after a power cut
  *   STORAGE_FULL       while a file of this name exists, writes fail with ENOSPC
  *   STORAGE_BROKEN     while a file of this name exists, syncs fail with EIO; afterwards, as on Linux, once more through
- *                      each descriptor of that file that has not heard of it
+ *                      each descriptor of that file that has not heard of it: such a sync has written what it covers,
+ *                      only that it tells of an earlier one
  * Mapped memory is not seen: of SQLite's files that is only -shm, which does not outlive a power cut.
  */
 #define _GNU_SOURCE
@@ -29,7 +30,7 @@
 #define DESCRIPTORS 4096
 
 struct record {
-    char type; /* Open, Write, Truncate, sync begin, Sync end, Failed sync, Unlink, Rename */
+    char type; /* Open, Write, Truncate, sync begin, Sync end, Failed sync, Earlier failure told, Unlink, Rename */
     uint32_t file;
     int64_t a, b;
     uint32_t length;
@@ -228,15 +229,17 @@ static int synced(int descriptor, int (*real)(int))
     if (delay)
         nanosleep(&time, NULL);
     int done = exists(broken) ? -1 : log_descriptor >= 0 ? 0 : real(descriptor);
+    char end = done ? 'F' : 'S';
     pthread_mutex_lock(&lock);
     int *all = &errors[file(descriptor)], *mine = &heard[descriptor];
     *all += done != 0;
     if (*mine != *all) {
         *mine = *all;
+        end = done ? end : 'E';
         done = -1;
         errno = EIO;
     }
-    record(done ? 'F' : 'S', file(descriptor), number, 0, NULL, 0);
+    record(end, file(descriptor), number, 0, NULL, 0);
     pthread_mutex_unlock(&lock);
     return done;
 }

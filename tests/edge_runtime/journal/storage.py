@@ -9,7 +9,8 @@
 
 What a sync covered that had ended by then is on the rebuilt disk. Of everything later any part may be: disks write
 sectors of 512 bytes in the order they like, and each holds some state that it had in the cache since. What a failed
-sync covered stays doubtful for good, as on Linux: the cache takes it for written. Names (made, renamed, removed) are on
+sync covered stays doubtful for good, as on Linux: the cache takes it for written. A sync that tells of an earlier
+failure only is none; what it covered is as unsure as before. Names (made, renamed, removed) are on
 the disk in order, up to any point after the folder's last sync.
 """
 
@@ -32,7 +33,7 @@ _RECORD = struct.Struct("<cIqqI")
 
 
 class Operation(NamedTuple):
-    type: str  # Open, Write, Truncate, sync begin, Sync end, Failed sync, Unlink, Rename
+    type: str  # Open, Write, Truncate, sync begin, Sync end, Failed sync, Earlier failure told, Unlink, Rename
     file: int
     a: int  # offset, size, number of the sync
     data: bytes
