@@ -54,8 +54,8 @@ class FilterBank:
 
     @property
     def health_row(self) -> int:
-        """The row that health is judged by: the middle moving average."""
-        return 1 + len(self.time_constants) // 2
+        """The row that health is judged by: the middle moving average, of two the faster."""
+        return 1 + (len(self.time_constants) - 1) // 2
 
     @cached_property
     def _limits(self) -> list[float]:

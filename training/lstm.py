@@ -26,6 +26,7 @@ CHUNK = 512  # steps that prediction takes at once, carrying the state: bounds m
 TOGETHER = 64  # lives predicted in one batch
 # An epoch is so many updates and not a pass over the data: a fit costs the same however large the fleet.
 STEPS_PER_EPOCH = 20
+LEAST_VARIATION = 1e-5  # of a feature's size; what varies less, such as the length of regular steps, is a constant
 
 
 class Life(NamedTuple):
@@ -46,8 +47,8 @@ class LstmParams:
     # Observations in a piece at most. It starts anywhere in a life: so the cell cannot tell the age by counting, and
     # may be connected in mid-life.
     crop: int = 100
-    dropout: float = 0.1  # of the units, before the head
-    clip: float = 10.0  # see LstmWeights
+    dropout: float = 0.4  # of the units, before the head
+    clip: float = 10.0  # standard deviations from the mean beyond which a feature is cut off
     seed: int = 0
 
 
@@ -55,12 +56,15 @@ def fit(lives: Sequence[Life], params: LstmParams, log: Callable[[int, float], N
     """Weights learned from `lives`, each drawn equally often; the same for a seed on one machine.
 
     `log(epoch, loss)` is told the weighted mean square error. A censored row is learned towards the label expected of a
-    row that outlasted its bound (see `training.censoring`).
+    row that outlasted its bound (see `training.censoring`). It learns from standardised features; the weights returned
+    take them as they are.
     """
     lives = [life for life in lives if life.weight.any()]
     if not any((life.weight * (1 - life.censored)).any() for life in lives):
         raise DataError("no life has a row with a label: the LSTM has nothing to learn from")
     _check([life.features for life in lives])
+    mean, spread = _extent(lives)
+    lives = [life._replace(features=(life.features - mean) / spread) for life in lives]
     tf, keras = _keras()
     model = _model(keras, lives[0].features.shape[1], params.units, params.dropout, params.seed)
     known = np.concatenate([life.weight * (1 - life.censored) for life in lives])
@@ -75,7 +79,11 @@ def fit(lives: Sequence[Life], params: LstmParams, log: Callable[[int, float], N
             if log:
                 log(epoch, loss)
     kernel, recurrent, bias, head, head_bias = (np.asarray(w, np.float32) for w in model.get_weights())
-    return LstmWeights(kernel, recurrent, bias, head[:, 0], head_bias.reshape(()), np.float32(params.clip).reshape(()))
+    kernel = kernel / spread[:, None]
+    reach = np.float32(params.clip) * spread
+    return LstmWeights(
+        kernel, recurrent, bias - mean @ kernel, head[:, 0], head_bias.reshape(()), mean - reach, mean + reach
+    )
 
 
 def predict(weights: LstmWeights, lives: Sequence[Float32]) -> list[Float32]:
@@ -94,7 +102,7 @@ def predict(weights: LstmWeights, lives: Sequence[Float32]) -> list[Float32]:
     order = np.argsort([len(X) for X in lives], kind="stable")
     for start in tqdm(range(0, len(lives), TOGETHER), desc="lstm predicts", leave=False, disable=None):
         chosen = order[start : start + TOGETHER]
-        X = np.clip(_pad([lives[k] for k in chosen]), -weights.clip, weights.clip)
+        X = np.clip(_pad([lives[k] for k in chosen]), weights.low, weights.high)
         h = c = np.zeros((len(chosen), weights.units), np.float32)
         parts = []
         for begin in range(0, X.shape[1], CHUNK):
@@ -173,6 +181,14 @@ def _expected_beyond(tf: Any, predicted: Any, bound: Any, spread: Any) -> tuple[
     beyond_cap = (1.0 - mean) * above(high) - spread * density(high)
     gain = spread * hazard + beyond_cap * above(-low) / above(low)
     return tf.minimum(mean + gain, tf.maximum(mean, 1.0)), hazard * (hazard - low)
+
+
+def _extent(lives: Sequence[Life]) -> tuple[Float32, Float32]:
+    """Mean and standard deviation [F] of the features of the rows that count; 1 where they do not vary."""
+    rows = np.concatenate([life.features[life.weight > 0] for life in lives]).astype(np.float64)
+    mean, spread = rows.mean(axis=0), rows.std(axis=0)
+    varies = spread > LEAST_VARIATION * np.maximum(np.abs(mean), 1)
+    return mean.astype(np.float32), np.where(varies, spread, 1).astype(np.float32)
 
 
 def _batches(lives: Sequence[Life], params: LstmParams) -> Iterator[Life]:

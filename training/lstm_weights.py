@@ -1,6 +1,6 @@
 """The recurrent model as plain arrays: what Keras learned, and one step of it, run by NumPy or traced into the graph.
 
-    x = clip(features, ±clip)
+    x = features within low … high
     i, f, c̃, o = split(x kernel + h recurrent + bias)        (Keras' order of gates)
     c′ = σ(f) c + σ(i) tanh(c̃);   h′ = σ(o) tanh(c′);   remaining life / cap = h′ head + head_bias
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from features.array import Array, Float32, clip, constant, matmul, namespace, sigmoid, split
+from features.array import Array, Float32, constant, matmul, namespace, sigmoid, split
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,8 @@ class LstmWeights:
     bias: Float32  # [4H]
     head: Float32  # [H]
     head_bias: Float32  # []
-    clip: Float32  # [] inputs are taken within ±clip, so that one wild reading cannot saturate the cell
+    low: Float32  # [F] features are taken within low … high, so that one wild reading cannot saturate the cell
+    high: Float32  # [F]
 
     @property
     def features(self) -> int:
@@ -44,7 +45,8 @@ class LstmWeights:
         """
         xp, units = namespace(x), self.units
         kernel, bias = self._gates
-        seen = xp.concat([clip(x, -self.clip, self.clip), h], axis=1)
+        inside = xp.minimum(xp.maximum(x, constant(x, self.low[None])), constant(x, self.high[None]))
+        seen = xp.concat([inside, h], axis=1)
         gates, candidate = split(matmul(seen, kernel) + constant(x, bias), [3 * units, units])
         let_in, keep, let_out = split(sigmoid(gates), [units] * 3)
         c = keep * c + let_in * xp.tanh(candidate)

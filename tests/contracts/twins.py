@@ -73,7 +73,8 @@ def twin(name, seed=0):
         bias=weights(4 * UNITS),
         head=weights(UNITS),
         head_bias=np.float32(0.5),
-        clip=np.float32(5),
+        low=np.full(len(seen), -5, np.float32),
+        high=np.full(len(seen), 5, np.float32),
     )
     return Twin(
         asset_class=cls,

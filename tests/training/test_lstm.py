@@ -29,7 +29,8 @@ def random_weights(seed, features=FEATURES, units=UNITS):
         bias=draw(4 * units),
         head=draw(units),
         head_bias=draw(),
-        clip=np.float32(3),
+        low=np.full(features, -3, np.float32),
+        high=np.full(features, 3, np.float32),
     )
 
 
@@ -178,9 +179,21 @@ def test_a_wild_reading_is_clipped_alike_everywhere():
     weights = random_weights(4)
     X = np.zeros((3, FEATURES), np.float32)
     X[1] = 1e30
-    at_clip = np.where(X > 0, weights.clip, X).astype(np.float32)
+    at_clip = np.where(X > 0, weights.high, X).astype(np.float32)
     for say in (stream, stream_onnx, lambda w, x: predict(w, [x])[0]):
         np.testing.assert_array_equal(say(weights, X), say(weights, at_clip))
+
+
+def test_the_units_of_the_features_do_not_matter():
+    """Weights take features as they come; one that does not vary has no say."""
+    lives = wear(4)
+    scale, shift = np.float32([1e-3, 1, 50, 1, 1]), np.float32([0, 3, -500, 0, 0])
+    other = [life._replace(features=life.features * scale + shift) for life in lives]
+    for life, moved in zip(lives, other, strict=True):
+        life.features[:, 4] = moved.features[:, 4] = 0.1
+    params = replace(SMALL, epochs=3)
+    said = [predict(fit(of, params), [of[0].features])[0] for of in (lives, other)]
+    np.testing.assert_allclose(*said, atol=2e-3)
 
 
 def test_saved_and_loaded(tmp_path):
@@ -189,7 +202,7 @@ def test_saved_and_loaded(tmp_path):
     loaded = LstmWeights.load(tmp_path / "weights.npz")
     X = np.random.default_rng(0).normal(size=(4, FEATURES)).astype(np.float32)
     np.testing.assert_array_equal(stream(loaded, X), stream(weights, X))
-    assert (loaded.features, loaded.units, loaded.clip) == (FEATURES, UNITS, 3)
+    assert (loaded.features, loaded.units, loaded.high.tolist()) == (FEATURES, UNITS, [3] * FEATURES)
 
 
 def test_bad_input_is_refused():
