@@ -69,7 +69,8 @@ def _lines(status: GatewayStatus) -> Iterator[str]:
     yield from aligned([row for bundle in status.bundles for row in _bundle(bundle)] or [("", "none loaded yet")])
     yield "sources"
     yield from aligned([_source(source, status.time, uptime) for source in status.sources])
-    yield from aligned([(source.name, f"last refused: {source.refused[-1]}") for source in status.sources if source.refused])
+    told = [source for source in status.sources if source.refused]
+    yield from aligned([(source.name, f"last refused: {source.refused[-1]}") for source in told])
     yield "engine"
     yield from aligned(list(_engine(status, uptime)))
     yield "journal"

@@ -44,11 +44,10 @@ def check_identity(settings: LinkSettings, gateway: str) -> Iterator[Finding]:
 
 
 def check_link(settings: LinkSettings, site: str, gateway: str, clock: Clock) -> list[Finding]:
-    """Connect and subscribe as the gateway does, under another client id: a gateway, or check, that runs keeps its connection."""
+    """Connect and subscribe as the gateway does, under a client id of its own: whoever else runs stays connected."""
     what, pattern = f"broker {settings.url}", topics.downward(site, gateway)
-    connection = Connection(
-        settings, f"{gateway}-check-{os.getpid()}", [(pattern, 1)], lambda *_: None, clock, on_round=lambda: False, clean=True
-    )
+    client_id, ask = f"{gateway}-check-{os.getpid()}", [(pattern, 1)]
+    connection = Connection(settings, client_id, ask, lambda *_: None, clock, on_round=lambda: False, clean=True)
     connection.start()
     try:
         deadline = time.monotonic() + PATIENCE

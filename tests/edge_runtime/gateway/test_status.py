@@ -71,6 +71,15 @@ def test_what_is_wrong_stands_first():
     assert any("name not known" in line for line in problems)
 
 
+def test_the_last_refusal_of_a_source_is_quoted():
+    first, *others = full_status().sources
+    first = dataclasses.replace(first, refused=("time: plant/p-1: b'{}'", "unreadable: plant/p-2: b'garbage'"))
+    lines = status_text(full_status(sources=(first, *others))).splitlines()
+    assert [line.split("  ", 1)[1].strip() for line in lines if "last refused" in line] == [
+        "line-3  last refused: unreadable: plant/p-2: b'garbage'"
+    ]
+
+
 def test_a_bundle_that_a_restart_could_not_use_is_told():
     (bundle,) = full_status().bundles
     broken = full_status(bundles=(dataclasses.replace(bundle, problem="twin.onnx is truncated or altered"),))
