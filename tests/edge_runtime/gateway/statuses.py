@@ -73,7 +73,7 @@ def full_status(**changes):
             ),
             "commands": {"done": 4, "out of range": 1},
             "assignments": {"done": 3, "refused_version": 1},
-            "dropped": {"late": 2},
+            "dropped": {"spool_raw": 3},
             "insecure": ("source press: security policy None",),
         }
         | changes
