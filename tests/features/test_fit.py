@@ -235,3 +235,11 @@ def test_fitting_on_some_machines_reads_no_row_of_the_others(monkeypatch):
     assert (first.healthy, first.failed) == (second.healthy, second.failed)
     assert seen == [["a", "b"]] * 2
     assert not np.array_equal(fit_on(changed, ["a", "c"]).expected, first.expected)
+
+
+def test_one_sensor_is_enough():
+    smooth, *rest = wearing()
+    made = fit_projections(unfitted(NAMES[:1], 0), smooth[:, :1], *rest)
+    assert made.projections == ("ridge", "pc1")
+    assert made.weights.shape == (1, 2)
+    assert (made.weights < 0).all(), "both fall as it wears"
