@@ -3,8 +3,8 @@
 python -m benchmarks.censoring FLEET [--seeds 5] [--head free]      after `dvc repro features@FLEET`
 
 Three ways to learn from the same records, by cross-validation on complete lives: machines that did not fail are left
-out; rows known to reach the cap are kept; all are learned from (`training.censoring`). Everything fitted, the constants
-of the features too, is refitted on what each fold is allowed to see.
+out, of the constants of the features too; rows known to reach the cap are kept; all are learned from
+(`training.censoring`). Everything fitted is refitted on what each fold is allowed to see.
 """
 
 from __future__ import annotations
@@ -102,25 +102,28 @@ def errors_by_machine(dataset: Dataset, head: str, seed: int) -> dict[str, np.nd
     said = {way: np.zeros(len(complete)) for way in ways}
     for k, held_out in enumerate(splits.folds):
         machines = [asset for asset in splits.train if asset not in set(held_out)]
-        step = FeatureStep(cls, feature_table.fit(cls, seen, shown, rows, machines, params.features.seed))
-        graph = feature_graph(step).SerializeToString()
-        X = history.run(graph, whole, ["features"], label=f"fold {k}").columns["features"]
-        used = [
-            i for i, n in enumerate(step.names) if n != "clock.log_step" and (head == "aged" or i < step.free_of_age)
-        ]
-        emphasised = [at for at, i in enumerate(used) if step.names[i] == "clock.age"]
+        failed = [asset for asset in machines if asset not in left]
         asked = (complete.fold == k).to_numpy()
-        for way, usable in ways.items():
-            fitted = np.flatnonzero(usable & (fold != k))
-            booster = xgboost_model.fit(
-                X[visible][fitted][:, used],
-                label[fitted],
-                np.ones(len(fitted), np.float32),
-                params.xgboost,
-                emphasised,
-                ~exact[fitted],
-            )
-            said[way][asked] = np.clip(xgboost_model.predict(booster, X[asked][:, used]) * cap, 0, cap)
+        for learned_from, of_these in ((failed, [DROPPED]), (machines, [CAPPED, LEARNED])):
+            step = FeatureStep(cls, feature_table.fit(cls, seen, shown, rows, learned_from, params.features.seed))
+            graph = feature_graph(step).SerializeToString()
+            X = history.run(graph, whole, ["features"], label=f"fold {k}").columns["features"]
+            free = head != "aged"
+            used = [
+                i for i, n in enumerate(step.names) if n != "clock.log_step" and not (free and i >= step.free_of_age)
+            ]
+            emphasised = [at for at, i in enumerate(used) if step.names[i] == "clock.age"]
+            for way in of_these:
+                fitted = np.flatnonzero(ways[way] & (fold != k))
+                booster = xgboost_model.fit(
+                    X[visible][fitted][:, used],
+                    label[fitted],
+                    np.ones(len(fitted), np.float32),
+                    params.xgboost,
+                    emphasised,
+                    ~exact[fitted],
+                )
+                said[way][asked] = np.clip(xgboost_model.predict(booster, X[asked][:, used]) * cap, 0, cap)
     judged = complete.warm.to_numpy()
     return {
         way: pd.Series((values - complete.lower)[judged] ** 2).groupby(complete.asset[judged]).mean().to_numpy()
