@@ -200,7 +200,7 @@ def test_connected_at_sixty_percent_of_life_a_twin_says_less():
     name = "seconds, compensated"
     cls, rng = CLASSES[name], np.random.default_rng(4)
     life = [
-        healthy(cls, dt=3600, readings=np.float32([20 + 0.2 * k, 25]) + rng.normal(0, 0.1, 2).astype(np.float32))
+        healthy(cls, dt=3600, readings=np.float32([20 + 0.2 * k, 15]) + rng.normal(0, 0.1, 2).astype(np.float32))
         for k in range(100)
     ]
     born = {**life[0], "event": np.float32([Event.NEW_LIFE]), "dt": np.zeros(1, np.float32)}

@@ -66,8 +66,8 @@ def test_trees_without_age_see_nothing_of_it(dataset):
 
 def test_columns_of_each_model(dataset):
     part = dataset.part(0)
-    indices = ["health_index.ridge.last", "health_index.ridge.ewma_9", "health_index.ridge.trend_9"]
-    assert named(part, columns.lstm(part)) == ["oil.ewma_3", *indices, "clock.log_step"]
+    remembered = ["oil.ewma_3", "oil.ewma_9", "oil.trend_9", "health_index.ridge.ewma_9", "health_index.ridge.trend_9"]
+    assert named(part, columns.lstm(part)) == [*remembered, "clock.log_step"]
     assert named(part, columns.isolation_forest(part)) == ["oil.last", "oil.ewma_3"]
     assert named(part, columns.age(part)) == ["clock.age"]
 
