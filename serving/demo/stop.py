@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
-import threading
+import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
+LOOK = 0.05  # s
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -15,19 +16,23 @@ class Stop:
     """Whether the user wants it to end: Ctrl-C, SIGTERM, or the terminal was closed. Twice: at once."""
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._wanted = False  # no threading.Event: its lock may be taken by whom the signal interrupts
         self._before: dict[int, Any] = {}
         self.at_once: Callable[[], None] = _nothing
 
     @property
     def wanted(self) -> bool:
-        return self._event.is_set()
+        return self._wanted
 
     def set(self) -> None:
-        self._event.set()
+        self._wanted = True
 
     def wait(self, seconds: float) -> bool:
-        return self._event.wait(seconds)
+        """Whether it came within `seconds`."""
+        until = time.monotonic() + seconds
+        while not self._wanted and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, LOOK))
+        return self._wanted
 
     def __enter__(self) -> Stop:
         for number in _SIGNALS:
@@ -44,7 +49,7 @@ class Stop:
     def _came(self, number: int, _: FrameType | None) -> None:
         if self.wanted and number != signal.SIGHUP:
             self.at_once()
-        self._event.set()
+        self._wanted = True
 
 
 def _nothing() -> None:

@@ -10,12 +10,12 @@ import dataclasses
 import logging
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 from edge_runtime.clock import SystemClock
 from edge_runtime.gateway.logs import configure
+from edge_runtime.gateway.signals import Signals
 from edge_runtime.gateway.systemd import Notifier
 from serving.assignments.bundles import Bundles
 from serving.assignments.send import AssignmentSender
@@ -88,25 +88,24 @@ def _assignments(config: CentreConfig) -> list[Sender]:
 
 def _serve(config: CentreConfig, broker: BrokerSettings, database: Database, senders: Sequence[Sender]) -> None:
     configure(config.log)
-    clock, stop, notifier = SystemClock(), threading.Event(), Notifier()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    clock, notifier = SystemClock(), Notifier()
     hub = Hub(database, broker, config.hub, config.registry, clock, senders)
     retention = Retention(database, config.retention, clock)
     if config.commands.enabled and config.commands.key is None:
         log.warning("this hub sends no commands: it has no [commands] key")
-    hub.start()
-    retention.start()
-    ready = False
-    while not stop.wait(0.1):
-        if hub.ready != ready:
-            ready = hub.ready
-            log.info("hub %s is %s", config.hub.name, "ready" if ready else f"not ready: {hub.detail}")
-            if ready:
-                notifier.ready()
-    notifier.stopping()
-    retention.stop()
-    hub.stop()
+    with Signals((signal.SIGTERM, signal.SIGINT)) as signals:
+        hub.start()
+        retention.start()
+        ready = False
+        while not signals.wait(0.1):
+            if hub.ready != ready:
+                ready = hub.ready
+                log.info("hub %s is %s", config.hub.name, "ready" if ready else f"not ready: {hub.detail}")
+                if ready:
+                    notifier.ready()
+        notifier.stopping()
+        retention.stop()
+        hub.stop()
     log.info("hub %s has stopped after %d messages", config.hub.name, hub.committed)
 
 

@@ -38,7 +38,8 @@ class HubProcess:
         assert self.process is None, "it runs"
         before = self.text().count("is ready")
         with self.log.open("ab") as log:
-            command = [sys.executable, "-W", "error", "-m", "serving.hub", "--config", str(self.config)]
+            options = ["-W", "error", "-X", "faulthandler"]
+            command = [sys.executable, *options, "-m", "serving.hub", "--config", str(self.config)]
             self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
         if ready:
             until(lambda: self.text().count("is ready") > before or self.process.poll() is not None, 30, "the hub")
@@ -56,10 +57,15 @@ class HubProcess:
             self.process = None
 
     def stop(self) -> int:
-        """SIGTERM; its exit code."""
+        """SIGTERM; its exit code. One that hangs says where."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(30)
+        try:
+            code = self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait()
+            raise AssertionError(f"the hub does not end: {self.text()}") from None
         self.process = None
         return code
 
