@@ -49,18 +49,20 @@ def tally(lives: Sequence[LifeAlarms], level: int, horizon: float, cap: float) -
     Unless it began with more than the `cap` left, where lives are not told apart: that foresaw nothing, and is false
     even if it stands until the failure. Otherwise an alarm that is always on would announce every failure.
 
-    A life that did not fail, or whose record ends early, tells as much as the labels know: an alarm that ended more
-    than the horizon before the end of its record was false, a later one stays undecided.
+    A life that did not fail tells as much as the labels know: an alarm that ended more than the horizon before the end
+    of its record was false, a later one stays undecided. So does one that stands where a record ends more than the
+    horizon before the failure: it may have stood until then.
     """
     due, false_alarms, undecided, far, far_in_alarm = 0, 0, 0, 0.0, 0.0
     warnings = []
     for life in lives:
         episodes = life.episodes(level)
-        near = [first for first, last in episodes if last <= horizon and first <= cap]
+        end = life.to_end[-1]
+        near = [first for first, last in episodes if last <= max(horizon, end) and first <= cap]
         false_alarms += len(episodes) - len(near)
-        if not life.failed:
+        if not life.failed or end > horizon:
             undecided += len(near)
-        elif life.to_end[-1] <= horizon:
+        else:
             due += 1
             warnings += [max(near)] if near else []
         step = -np.diff(life.to_end)

@@ -32,15 +32,16 @@ def test_alarms_are_announcements_false_or_undecided():
     lives = [
         life(True, [50, 40, 30, 20, 12, 5, 0], [0, 1, 0, 0, 2, 2, 2]),  # one false alarm, then 12 before the failure
         life(True, [50, 40, 30, 20, 12, 5, 0], [0, 0, 0, 0, 0, 0, 0]),  # missed
-        life(True, [50, 40, 30], [0, 2, 2]),  # the record ends long before the failure: false so far
+        life(True, [50, 40, 30], [0, 2, 2]),  # the record ends long before the failure: undecided
+        life(True, [50, 40, 30], [0, 2, 0]),  # it ended before the record did: false
         life(False, [50, 40, 30, 20, 12, 5, 0], [0, 2, 0, 0, 0, 1, 1]),  # still running: one false, one undecided
     ]
     counted = tally(lives, 1, horizon=10, cap=1000)
-    assert (counted.due, counted.warnings, counted.false_alarms, counted.undecided) == (2, [12.0], 3, 1)
-    assert counted.far == 45 + 45 + 20 + 45
-    assert counted.far_in_alarm == (10 + 7) + 0 + 10 + 10
+    assert (counted.due, counted.warnings, counted.false_alarms, counted.undecided) == (2, [12.0], 3, 2)
+    assert counted.far == 45 + 45 + 20 + 20 + 45
+    assert counted.far_in_alarm == (10 + 7) + 0 + 10 + 10 + 10
     severe = tally(lives, 2, horizon=10, cap=1000)
-    assert (severe.warnings, severe.false_alarms, severe.undecided) == ([12.0], 2, 0)
+    assert (severe.warnings, severe.false_alarms, severe.undecided) == ([12.0], 2, 1)
 
 
 @given(arrays(np.int8, st.integers(1, 40), elements=st.integers(0, 3)), st.booleans(), st.integers(0, 50))
@@ -48,10 +49,11 @@ def test_every_alarm_is_counted_once_and_a_higher_level_sees_less(level, failed,
     life = LifeAlarms("A", 0, failed, np.arange(len(level), 0.0, -1) + ahead, level)
     counted = [tally([life], least, horizon=10, cap=1000) for least in (1, 2, 3)]
     for least, each in zip((1, 2, 3), counted, strict=True):
-        near = sum(last <= 10 for _, last in life.episodes(least))
+        seen = life.to_end[-1] <= 10
+        near = sum(last <= 10 or last == life.to_end[-1] for _, last in life.episodes(least))
         assert each.false_alarms + near == len(life.episodes(least))
-        assert len(each.warnings) == (failed and near > 0)
-        assert each.undecided == (0 if failed else near)
+        assert len(each.warnings) == (failed and seen and near > 0)
+        assert each.undecided == (0 if failed and seen else near)
         assert 0 <= each.far_in_alarm <= each.far <= max(life.to_end[0] - 10, 0)
     for lower, higher in pairwise(counted):
         assert len(higher.warnings) <= len(lower.warnings)
