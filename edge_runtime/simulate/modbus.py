@@ -6,7 +6,6 @@ registers, and keep what a client has written."""
 from __future__ import annotations
 
 import argparse
-import asyncio
 import math
 import sys
 from collections.abc import Iterable, Sequence
@@ -86,11 +85,7 @@ class ModbusSimulator:
                 await self._set(asset, channel, _NO_VALUE)
 
     async def stop(self) -> None:
-        for connection in list(self._server.active_connections.values()):
-            if connection.transport is not None:
-                connection.transport.abort()  # whoever reads no longer keeps nothing waiting
         await self._server.shutdown()
-        await asyncio.sleep(0)  # in which their sockets are closed
 
     async def show(self, item: Row | Block) -> None:
         if isinstance(item, Row):
