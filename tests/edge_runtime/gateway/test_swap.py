@@ -58,6 +58,21 @@ class Running:
             for asset in assets:
                 self.plant.source.send(asset, at * SECOND, {"flow": float(at), "speed": 1.0} | values)
 
+    def send_on(self, most):
+        """A thread sends one observation of each machine after the other, `most` ahead, until the event is set."""
+        enough, sent = threading.Event(), []
+
+        def send():
+            while not enough.is_set():
+                sent.append(len(sent) + 1)
+                self.send(sent[-1:])
+                time.sleep(0.001)
+                until(lambda: len(self.plant.source.waiting) < most or enough.is_set())
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        return enough, sent, sender
+
     def settle(self):
         """All that was sent has been advanced."""
         until(lambda: not self.plant.source.waiting)
@@ -79,21 +94,12 @@ def running(tmp_path):
 
 def test_under_load_no_observation_is_lost_and_numbers_go_on(running):
     running.start()
-    enough, sent = threading.Event(), []
-
-    def send():
-        while not enough.is_set():
-            sent.append(len(sent) + 1)
-            running.send(sent[-1:])
-            time.sleep(0.001)
-            until(lambda: len(running.plant.source.waiting) < 300 or enough.is_set())
+    enough, sent, sender = running.send_on(300)
 
     def go_on():
         at = len(sent) + 20
         until(lambda: running.twins.fleet.number.min() > at)
 
-    sender = threading.Thread(target=send)
-    sender.start()
     ids = [running.twins.model_id]
     for turn in range(3):
         go_on()
@@ -126,17 +132,7 @@ def test_a_new_model_slower_than_the_load_is_warmed_up_by_the_engine_itself(runn
 
     running.make = running.swapper._make = slow
     running.start()
-    enough, sent = threading.Event(), []
-
-    def send():
-        while not enough.is_set():
-            sent.append(len(sent) + 1)
-            running.send(sent[-1:])
-            time.sleep(0.001)
-            until(lambda: len(running.plant.source.waiting) < 60 or enough.is_set())
-
-    sender = threading.Thread(target=send)
-    sender.start()
+    enough, sent, sender = running.send_on(60)
     until(lambda: running.twins.fleet.number.min() > 20)
     tiny_bundle(running.folder, time=CYCLES, state=state_with(elapsed="new"))
     try:

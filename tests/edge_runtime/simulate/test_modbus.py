@@ -83,9 +83,7 @@ def test_many_machines_take_several_units(tmp_path):
 
 def test_the_command_prints_its_toml_and_ends_on_interrupt(tmp_path):
     (tmp_path / "table.csv").write_text(TABLE)
-    # pymodbus may leave a socket to the end of the process, which closes it
-    options = ["-W", "error", "-W", "ignore::ResourceWarning"]
-    command = [sys.executable, *options, "-m", "edge_runtime.cli", "simulate", "modbus", "table.csv"]
+    command = [sys.executable, "-W", "error", "-m", "edge_runtime.cli", "simulate", "modbus", "table.csv"]
     environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
     with subprocess.Popen(
         [*command, "--port", "0", "--speed", "1000"],

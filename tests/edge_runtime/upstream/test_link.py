@@ -60,7 +60,7 @@ def blocks(first, count, lane=Lane.LIVE, machines=4, size=4000):
 
 
 def all_arrived(station, hub):
-    until(lambda: station.backlog() == 0, 240, what="an empty spool")  # patience doubles where messages get lost again
+    until(lambda: station.backlog() == 0, what="an empty spool")
     assert (hub.count("conflict"), hub.count("repeated")) == (0, 0)
 
 
