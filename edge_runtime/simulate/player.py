@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from edge_runtime.clock import Clock, SystemClock
 from edge_runtime.sources.replay.playback import schedule
@@ -48,14 +51,27 @@ async def play_and_stay(recording: Recording, options: argparse.Namespace, show:
     await asyncio.Event().wait()
 
 
-def run_until_interrupted(main: Awaitable[None]) -> None:
-    async def guarded() -> None:
-        await main
+def run_until_interrupted(main: Coroutine[Any, Any, None]) -> None:
+    """Ctrl-C cancels `main`, which then ends in its own way; a second one does not wait for that.
 
-    try:
-        asyncio.run(guarded())
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+    As asyncio.run does from Python 3.11 on. Before, it raised KeyboardInterrupt wherever the loop happened to be, also
+    in the callback that would have closed a socket.
+    """
+
+    async def interruptible() -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.ensure_future(main)
+
+        def interrupt() -> None:
+            loop.remove_signal_handler(signal.SIGINT)
+            task.cancel()
+
+        loop.add_signal_handler(signal.SIGINT, interrupt)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(interruptible())
+    print("stopped", file=sys.stderr)
 
 
 def quoted(text: str) -> str:

@@ -60,7 +60,14 @@ def blocks(first, count, lane=Lane.LIVE, machines=4, size=4000):
 
 
 def all_arrived(station, hub):
-    until(lambda: station.backlog() == 0, what="an empty spool")
+    try:
+        until(lambda: station.backlog() == 0, what="an empty spool")
+    except AssertionError as error:
+        windows = {lane.name: vars(window) for lane, window in station.link._pump._windows.items()}
+        raise AssertionError(
+            f"{error}: {station.journal.backlog()}\n{station.link.status()}\n{station.link.tally()}\n{windows}\n"
+            f"{vars(station.link._pump._flight)}\nthe hub {hub.counts()}"
+        ) from error
     assert (hub.count("conflict"), hub.count("repeated")) == (0, 0)
 
 
