@@ -50,20 +50,20 @@ WAYS = (
 
 def fit(dataset: Dataset, part: Part, way: Way, fitted: np.ndarray) -> list[Any]:
     """The boosters of `way`, one a seed, on the rows `fitted` of `part`."""
-    params, rows, head = read_params().xgboost, dataset.rows, dataset.heads[0]
+    params, head = read_params().xgboost, dataset.heads[0]
     trees = max(1, round(params.trees * way.share))
     used = part.columns(head)
     emphasised = [used.index(i) for i in columns.age(part)] if head == "aged" else []
-    X = part.table[:, used][fitted]
-    label = (rows.lower / dataset.asset_class.labels.cap).to_numpy(np.float32)[fitted]
-    censored = ~rows.exact.to_numpy()[fitted]
+    label = dataset.labels(part)
+    fitted = fitted[np.isfinite(label[fitted])]
+    X, label = part.table[:, used][fitted], label[fitted]
     weight = np.ones(len(fitted), np.float32)
     made = []
     for seed in range(way.seeds):
         own = replace(
             params, trees=trees, learning_rate=params.learning_rate * params.trees / trees, seed=params.seed + seed
         )
-        made.append(xgboost_model.fit(X, label, weight, own, emphasised, censored))
+        made.append(xgboost_model.fit(X, label, weight, own, emphasised))
     return made
 
 

@@ -4,7 +4,7 @@ python -m benchmarks.censoring FLEET [--seeds 5] [--head free]      after `dvc r
 
 Three ways to learn from the same records, by cross-validation on complete lives: machines that did not fail are left
 out, of the constants of the features too; rows known to reach the cap are kept; all are learned from
-(`training.censoring`). Everything fitted is refitted on what each fold is allowed to see.
+(`training.expected_labels`). Everything fitted is refitted on what each fold is allowed to see.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from features.step import FeatureStep
 from features.trace import feature_graph
 from training import feature_table, xgboost_model
 from training.dataset import Dataset
+from training.expected_labels import expected_labels
 from training.params import read_params
 
 HIDDEN = 0.5  # of the lives
@@ -97,9 +98,8 @@ def errors_by_machine(dataset: Dataset, head: str, seed: int) -> dict[str, np.nd
         seen.assets, clean.asset[visible], clean.row[visible], {k: v[visible] for k, v in clean.columns.items()}
     )
     cap, fold, cut_off = cls.labels.cap, rows.fold.to_numpy(), rows.asset.isin(list(left)).to_numpy()
-    exact, label = rows.exact.to_numpy(), (rows.lower / cap).to_numpy(np.float32)
-    ways = {DROPPED: ~cut_off, CAPPED: exact, LEARNED: np.ones(len(rows), bool)}
-    said = {way: np.zeros(len(complete)) for way in ways}
+    known = np.where(rows.exact, rows.lower / cap, np.nan).astype(np.float32)
+    said = {way: np.zeros(len(complete)) for way in (DROPPED, CAPPED, LEARNED)}
     for k, held_out in enumerate(splits.folds):
         machines = [asset for asset in splits.train if asset not in set(held_out)]
         failed = [asset for asset in machines if asset not in left]
@@ -114,14 +114,13 @@ def errors_by_machine(dataset: Dataset, head: str, seed: int) -> dict[str, np.nd
             ]
             emphasised = [at for at, i in enumerate(used) if step.names[i] == "clock.age"]
             for way in of_these:
-                fitted = np.flatnonzero(ways[way] & (fold != k))
+                fitted = np.flatnonzero((fold != k) & (~cut_off | (way != DROPPED)))
+                learned, label = X[visible][fitted][:, used], known[fitted]
+                if way == LEARNED:
+                    label = expected_labels(rows.iloc[fitted], learned, cap, params.xgboost, emphasised)
+                says = np.isfinite(label)
                 booster = xgboost_model.fit(
-                    X[visible][fitted][:, used],
-                    label[fitted],
-                    np.ones(len(fitted), np.float32),
-                    params.xgboost,
-                    emphasised,
-                    ~exact[fitted],
+                    learned[says], label[says], np.ones(says.sum(), np.float32), params.xgboost, emphasised
                 )
                 said[way][asked] = np.clip(xgboost_model.predict(booster, X[asked][:, used]) * cap, 0, cap)
     judged = complete.warm.to_numpy()

@@ -3,9 +3,11 @@
 A machine that still runs, or was repaired in time, tells of each of its moments that it lasted r units of life longer.
 To leave such rows out is to learn from machines that fail early. Two means, for the capped label min(T, cap):
 
-* a model is fitted towards the *expected* label of a censored row, given what the model says of it and that it lasted
-  longer than r (`expected_beyond`): the step of Buckley and James (1979, "Linear regression with censored data"), taken
-  at every iteration of boosting or gradient descent, with the curvature of the likelihood (Tobin 1958);
+* a model learns the *expected* label of a censored row. What is unknown of a life is one number, how long it would have
+  gone on after it was seen last; its last row says most about that. So the machine is expected to go on as those did
+  that a model, which had not seen them, took for as worn (`Precedents`), and what is expected of its earlier rows
+  follows: predictive mean matching (Little 1988, "Missing-data adjustments in large surveys"), of the life and not of
+  each row. To take rows one by one (Buckley and James 1979) is to forget that they end together, and gained nothing.
 * a calibration weighs each row whose label is known by the inverse of the probability that a label like its own is
   known (`known_weights`): inverse probability of censoring weighting (Robins and Rotnitzky 1992), with the Kaplan–Meier
   estimate of the time to censoring. It assumes that machines do not go out of sight because they are about to fail.
@@ -13,40 +15,55 @@ To leave such rows out is to learn from machines that fail early. Two means, for
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 from training.dataset import machine_weights
 
-FAR = 6.0  # standard deviations below the bound at which a prediction counts as no further below
-LEAST_SPREAD = 0.01  # of predictions about the labels, in units of the cap
+BANDWIDTH = 0.03  # of the cap: predictions so far apart are of machines about as worn
 LEAST_KNOWN = 0.05  # probability of being known below which weights grow no more: no row counts for more than twenty
 Float = NDArray[np.floating]
 
 
-def expected_beyond(predicted: Float, bound: Float, spread: float) -> tuple[Float, Float]:
-    """The label expected of rows `predicted` that lasted longer than `bound`, and how much that says of each, 0…1.
+@dataclass(frozen=True)
+class Precedents:
+    """Rows of lives that ended in failure: what was predicted of them, and what came. All in units of the cap."""
 
-    All in units of the cap, bound in [0, 1). What is known raises the prediction by E[min(y, 1) | y > bound] −
-    E[min(y, 1)] of y ~ N(predicted, spread²). It says as much as its Fisher information, relative to that of a known
-    label: a bound far below the prediction says nothing, and such rows must not hold learning back.
+    predicted: Float  # [N], capped remaining life, by models that had not seen the machine
+    remaining: Float  # [N], uncapped remaining life, ascending
+    weight: Float  # [N], above 0
 
-    >>> label, information = expected_beyond(np.array([0.5, 0.5, 0.5]), np.array([0.0, 0.5, 0.7]), 0.1)
-    >>> label.round(3), information.round(3)
-    (array([0.5 , 0.58, 0.737]), array([0.   , 0.637, 0.886]))
-    """
-    mean = np.maximum(predicted, bound - FAR * spread)
-    low, high = (bound - mean) / spread, (1.0 - mean) / spread
-    hazard = _density(low) / ndtr(-low)  # of the normal distribution, the inverse Mills ratio
-    beyond_cap = (1.0 - mean) * ndtr(-high) - spread * _density(high)
-    gain = spread * hazard + beyond_cap * ndtr(low) / ndtr(-low)
-    return np.minimum(mean + gain, np.maximum(mean, 1.0)), hazard * (hazard - low)
+    @classmethod
+    def of(cls, predicted: Float, remaining: Float, weight: Float) -> Precedents:
+        """In any order."""
+        order = np.argsort(remaining, kind="stable")
+        return cls(predicted[order], remaining[order], weight[order])
 
+    def expected(self, predicted: float, lasted: float, ahead: Float) -> Float:
+        """Capped remaining life expected [T] of a machine at moments that lie `ahead` [T] of its last row.
 
-def _density(x: Float) -> Float:
-    return np.exp(-0.5 * x * x) / np.sqrt(2 * np.pi)
+        Of the last row a model predicts `predicted`, and it is known to have lasted longer than `lasted`. NaN where
+        nothing that failed had lasted so long.
+
+        >>> seen = Precedents.of(np.full(3, 0.4), np.array([0.5, 0.2, 0.4]), np.ones(3))
+        >>> seen.expected(0.4, 0.0, np.array([0.0, 0.3, 0.9])).round(3)
+        array([0.367, 0.667, 1.   ])
+        >>> seen.expected(0.4, 0.3, np.array([0.0, 0.3, 0.9])).round(3)
+        array([0.45, 0.75, 1.  ])
+        """
+        first = int(np.searchsorted(self.remaining, lasted, side="right"))
+        if first == len(self.remaining):
+            return np.full(len(ahead), np.nan)
+        likeness = np.log(self.weight[first:]) - 0.5 * ((self.predicted[first:] - predicted) / BANDWIDTH) ** 2
+        share = np.exp(likeness - likeness.max())
+        share /= share.sum()
+        fails = np.concatenate([[0.0], np.cumsum(share)])
+        lives = np.concatenate([[0.0], np.cumsum(share * self.remaining[first:])])
+        k = np.searchsorted(self.remaining[first:], 1.0 - ahead)  # of the precedents, so many would fail below the cap
+        return np.clip(lives[k] + ahead * fails[k] + (1.0 - fails[k]), lasted + ahead, 1.0)
 
 
 def known_weights(rows: pd.DataFrame, limit: float = np.inf) -> NDArray[np.float64]:

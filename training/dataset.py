@@ -5,6 +5,7 @@ artifacts/<fleet>/features/<part>/table.npy    float32 [rows, F]; parts: fold 0,
 artifacts/<fleet>/features/<part>/novelty.npy  float32 [rows]: how far out each row is, 1 = the edge of training
 artifacts/<fleet>/features/<part>/names.json   feature names, and how many leading ones are free of age
 artifacts/<fleet>/features/<part>/parameters.npz
+artifacts/<fleet>/labels/<part>.npy            float32 [rows], by stage `labels`
 """
 
 from __future__ import annotations
@@ -102,6 +103,16 @@ class Dataset:
     def heads(self) -> list[str]:
         """`aged` uses age and since-new features, `free` is free of them."""
         return {"required": ["aged"], "optional": ["aged", "free"], "none": ["free"]}[self.asset_class.life.age]
+
+    def labels(self, part: Part) -> np.ndarray:
+        """f32[R] what models learn of the rows of `part`: capped remaining life / cap, known or expected; NaN: nothing.
+
+        Stage `labels` makes it from the rows that the part is fitted on.
+        """
+        return np.load(self.labels_path(part), allow_pickle=False)
+
+    def labels_path(self, part: Part) -> Path:
+        return self.folder.parent / "labels" / f"{part.folder.name}.npy"
 
     def part(self, name: int | str) -> Part:
         return Part(self.folder / (f"fold{name}" if isinstance(name, int) else name))

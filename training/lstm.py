@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from data.errors import DataError
-from training.censoring import FAR, LEAST_SPREAD
 from training.lstm_weights import LstmWeights
 
 Float32 = NDArray[np.float32]
@@ -30,12 +29,11 @@ LEAST_VARIATION = 1e-5  # of a feature's size; what varies less, such as the len
 
 
 class Life(NamedTuple):
-    """What one life teaches, row by row. Of a censored row the label is only known to exceed `label`."""
+    """What one life teaches, row by row."""
 
     features: Float32  # [T, F]
     label: Float32  # [T], remaining life / cap
-    weight: Float32  # [T], 0: seen but not judged
-    censored: Float32  # [T], 0 or 1
+    weight: Float32  # [T], 0: seen but not judged, whatever its label
 
 
 @dataclass(frozen=True)
@@ -55,20 +53,21 @@ class LstmParams:
 def fit(lives: Sequence[Life], params: LstmParams, log: Callable[[int, float], None] | None = None) -> LstmWeights:
     """Weights learned from `lives`, each drawn equally often; the same for a seed on one machine.
 
-    `log(epoch, loss)` is told the weighted mean square error. A censored row is learned towards the label expected of a
-    row that outlasted its bound (see `training.censoring`). It learns from standardised features; the weights returned
-    take them as they are.
+    `log(epoch, loss)` is told the weighted mean square error. It learns from standardised features; the weights that it
+    returns take them as they are.
     """
-    lives = [life for life in lives if life.weight.any()]
-    if not any((life.weight * (1 - life.censored)).any() for life in lives):
+    lives = [
+        life._replace(label=np.where(life.weight > 0, life.label, np.float32(0))) for life in lives if life.weight.any()
+    ]
+    if not lives:
         raise DataError("no life has a row with a label: the LSTM has nothing to learn from")
     _check([life.features for life in lives])
     mean, spread = _extent(lives)
     lives = [life._replace(features=(life.features - mean) / spread) for life in lives]
     tf, keras = _keras()
     model = _model(keras, lives[0].features.shape[1], params.units, params.dropout, params.seed)
-    known = np.concatenate([life.weight * (1 - life.censored) for life in lives])
-    model.layers[-1].bias.assign([np.average(np.concatenate([life.label for life in lives]), weights=known)])
+    label, weight = (np.concatenate(x) for x in zip(*[(life.label, life.weight) for life in lives], strict=True))
+    model.layers[-1].bias.assign([np.average(label, weights=weight)])
     decay = keras.optimizers.schedules.CosineDecay(params.learning_rate, params.epochs * STEPS_PER_EPOCH)
     train = _trainer(tf, model, keras.optimizers.Adam(decay, clipnorm=1.0), params.units)
     batches = _batches(lives, params)
@@ -145,42 +144,18 @@ def _trainer(tf: Any, model: Any, optimizer: Any, units: int) -> Any:
     """One step of gradient descent on a batch of `_batches`; free in B and T, so it is traced once."""
     optimizer.build(model.trainable_variables)
 
-    def mean_square(weight: Any, error: Any, known: Any = 1.0) -> Any:
-        return tf.math.divide_no_nan(tf.reduce_sum(weight * error * error), tf.reduce_sum(weight * known))
-
-    def train(x: Any, y: Any, weight: Any, censored: Any) -> Any:
+    def train(x: Any, y: Any, weight: Any) -> Any:
         zero = tf.zeros([tf.shape(x)[0], units])
         with tf.GradientTape() as tape:
             said = model([x, zero, zero], training=True)[0][..., 0]
-            fixed = tf.stop_gradient(said)
-            spread = tf.maximum(tf.sqrt(mean_square(weight * (1 - censored), fixed - y)), LEAST_SPREAD)
-            label, information = _expected_beyond(tf, fixed, y, spread)
-            target, known = tf.where(censored > 0, label, y), tf.where(censored > 0, information, 1.0)
-            loss = mean_square(weight, said - target, known)
+            loss = tf.math.divide_no_nan(tf.reduce_sum(weight * (said - y) ** 2), tf.reduce_sum(weight))
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return loss
 
     table = tf.TensorSpec([None, None])
     features = tf.TensorSpec([None, None, model.inputs[0].shape[-1]])
-    return tf.function(train, input_signature=[features, table, table, table])
-
-
-def _expected_beyond(tf: Any, predicted: Any, bound: Any, spread: Any) -> tuple[Any, Any]:
-    """`training.censoring.expected_beyond` in TensorFlow."""
-
-    def above(x: Any) -> Any:  # probability that a standard normal variable exceeds x
-        return 0.5 * tf.math.erfc(x * np.float32(np.sqrt(0.5)))
-
-    def density(x: Any) -> Any:
-        return tf.exp(-0.5 * x * x) * np.float32(1 / np.sqrt(2 * np.pi))
-
-    mean = tf.maximum(predicted, bound - FAR * spread)
-    low, high = (bound - mean) / spread, (1.0 - mean) / spread
-    hazard = density(low) / above(low)
-    beyond_cap = (1.0 - mean) * above(high) - spread * density(high)
-    gain = spread * hazard + beyond_cap * above(-low) / above(low)
-    return tf.minimum(mean + gain, tf.maximum(mean, 1.0)), hazard * (hazard - low)
+    return tf.function(train, input_signature=[features, table, table])
 
 
 def _extent(lives: Sequence[Life]) -> tuple[Float32, Float32]:
@@ -192,7 +167,7 @@ def _extent(lives: Sequence[Life]) -> tuple[Float32, Float32]:
 
 
 def _batches(lives: Sequence[Life], params: LstmParams) -> Iterator[Life]:
-    """Without end: features [B, T, F], and label, weight, censored [B, T], of random pieces of lives.
+    """Without end: features [B, T, F], and label, weight [B, T], of random pieces of lives.
 
     Pieces are not sorted by length to save padding: short ones end in failures, and batches that differ in their labels
     cost 1.5 cycles of error on C-MAPSS.

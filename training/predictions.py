@@ -19,18 +19,21 @@ def predict_all(dataset: Dataset, fit_predict: Predict) -> pd.DataFrame:
 
     `fitted` and `asked` are row numbers of the part's table: those of the machines to learn from, those to predict.
     """
-    rows = dataset.rows
-    fold = rows.fold.to_numpy()
     answers: dict[str, np.ndarray] = {}
-    tasks = [
+    for part, fitted, asked in tasks(dataset):
+        for name, values in fit_predict(part, fitted, asked).items():
+            answers.setdefault(name, np.full(len(dataset.rows), np.nan, np.float32))[asked] = values
+    return pd.DataFrame(answers)
+
+
+def tasks(dataset: Dataset) -> list[tuple[Part, np.ndarray, np.ndarray]]:
+    """(part, fitted, asked) of each fold, and of the final model; see `predict_all`."""
+    fold = dataset.rows.fold.to_numpy()
+    folds = [
         (dataset.part(k), np.flatnonzero((fold != k) & (fold != TEST)), np.flatnonzero(fold == k))
         for k in dataset.folds
     ]
-    tasks.append((dataset.part(FINAL), np.flatnonzero(fold != TEST), np.flatnonzero(fold == TEST)))
-    for part, fitted, asked in tasks:
-        for name, values in fit_predict(part, fitted, asked).items():
-            answers.setdefault(name, np.full(len(rows), np.nan, np.float32))[asked] = values
-    return pd.DataFrame(answers)
+    return [*folds, (dataset.part(FINAL), np.flatnonzero(fold != TEST), np.flatnonzero(fold == TEST))]
 
 
 def path(fleet: str, family: str) -> Path:

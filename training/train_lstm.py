@@ -26,8 +26,6 @@ def lives_of(dataset: Dataset, chosen: np.ndarray) -> list[np.ndarray]:
 def run(fleet: str) -> None:
     dataset, params = Dataset.of(fleet), read_params().lstm
     rows, cap = dataset.rows, np.float32(dataset.asset_class.labels.cap)
-    label = (rows.lower / cap).to_numpy(np.float32)
-    weight, censored = rows.warm.to_numpy(np.float32), (~rows.exact).to_numpy(np.float32)
     folder = paths.artifact(fleet, "lstm")
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -36,7 +34,9 @@ def run(fleet: str) -> None:
         def fit_predict(part: Part, fitted: np.ndarray, asked: np.ndarray) -> dict[str, np.ndarray]:
             X = part.table[:, columns.lstm(part)]
             final = part.folder.name == FINAL
-            lives = [lstm.Life(X[k], label[k], weight[k], censored[k]) for k in lives_of(dataset, fitted)]
+            label = dataset.labels(part)
+            weight = (rows.warm.to_numpy()[: len(label)] & np.isfinite(label)).astype(np.float32)
+            lives = [lstm.Life(X[k], label[k], weight[k]) for k in lives_of(dataset, fitted)]
             log = (lambda epoch, loss: mlflow.log_metric("loss", loss, step=epoch)) if final else None
             weights = lstm.fit(lives, params, log)
             if final:

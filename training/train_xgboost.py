@@ -19,13 +19,13 @@ from training.params import read_params
 def run(fleet: str) -> None:
     dataset, params = Dataset.of(fleet), read_params().xgboost
     rows, cap = dataset.rows, dataset.asset_class.labels.cap
-    label = (rows.lower / cap).to_numpy(np.float32)
-    censored = ~rows.exact.to_numpy()
     folder = paths.artifact(fleet, "xgboost")
     folder.mkdir(parents=True, exist_ok=True)
 
     def fit_predict(part: Part, fitted: np.ndarray, asked: np.ndarray) -> dict[str, np.ndarray]:
         said = {}
+        label = dataset.labels(part)
+        fitted = fitted[np.isfinite(label[fitted])]
         for head in dataset.heads:
             used = part.columns(head)
             emphasised = columns.age(part) if head == "aged" else []
@@ -36,7 +36,6 @@ def run(fleet: str) -> None:
                 np.ones(len(fitted), np.float32),
                 params,
                 [used.index(i) for i in emphasised],
-                censored[fitted],
             )
             said[head] = xgboost_model.predict(booster, X[asked]) * np.float32(cap)
             if part.folder.name == FINAL:

@@ -15,11 +15,8 @@ import xgboost
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from training.censoring import LEAST_SPREAD, expected_beyond
-
 # Below this many rows `min_child_weight` shrinks in proportion: it asks for a share of the data, not for a number.
 FULL_ROWS = 20_000
-LEAST_CURVATURE = 1e-3  # of a row that says nothing, relative to one whose label is known
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,7 @@ class XgboostParams:
     min_child_weight: float = 100.0  # at FULL_ROWS rows or more of weight 1
     reg_lambda: float = 5.0
     age_weight: float = 1000.0  # how much likelier than another column an emphasised one is drawn for a tree
-    objective: str = "reg:squarederror"  # or "binary:logistic", "survival:aft"
+    objective: str = "reg:squarederror"  # or "binary:logistic"
     seed: int = 0
     # One by default: next to any other busy process two OpenMP threads wait for each other in a spin and were measured
     # 13 times slower than one, unless OMP_WAIT_POLICY=PASSIVE is set before xgboost is loaded. The trees are the same.
@@ -45,13 +42,10 @@ def fit(
     weight: NDArray[np.float32],
     params: XgboostParams,
     emphasised: Sequence[int] = (),
-    censored: NDArray[np.bool_] | None = None,
 ) -> xgboost.Booster:
     """Trees on the features X[N, F], labels y[N] and weights[N] (their scale does not matter).
 
-    Nearly every tree sees the `emphasised` columns (the age), though it draws the others at random. Of `censored` rows
-    [N] the label is only known to exceed y; labels are then in units of the cap (see `training.censoring`). For
-    `survival:aft` y is [N, 2], the bounds of the time; an upper bound may be infinite.
+    Nearly every tree sees the `emphasised` columns (the age), though it draws the others at random.
     """
     if X.dtype != np.float32:
         raise TypeError(f"features are {X.dtype}: train on the float32 features that the graph produced")
@@ -61,9 +55,8 @@ def fit(
         )
     columns = np.ones(X.shape[1], np.float32)
     columns[list(emphasised)] = params.age_weight
-    labels = {"label_lower_bound": y[:, 0], "label_upper_bound": y[:, 1]} if y.ndim == 2 else {"label": y}
     data = xgboost.QuantileDMatrix(
-        X, **labels, weight=weight / weight.mean(), feature_weights=columns, nthread=params.threads
+        X, label=y, weight=weight / weight.mean(), feature_weights=columns, nthread=params.threads
     )
     settings = {
         "objective": params.objective,
@@ -77,38 +70,8 @@ def fit(
         "seed": params.seed,
         "nthread": params.threads,
     }
-    learn = None
-    if censored is not None and censored.any():
-        if params.objective != "reg:squarederror":
-            raise ValueError(f"objective {params.objective}: censored rows are learned from by reg:squarederror alone")
-        learn = _Outlasting(y, weight / weight.mean(), censored)
-        settings["base_score"] = learn.start
     with tqdm(total=params.trees, desc=f"xgboost, {params.objective}", unit="tree", leave=False, disable=None) as bar:
-        return xgboost.train(settings, data, params.trees, obj=learn, callbacks=[_Progress(bar)])
-
-
-class _Outlasting:
-    """Squared error towards the label, or where it is censored towards the label expected of a row that outlasted y.
-
-    The spread about a prediction is that of the rows whose label is known, as it is at each iteration.
-    """
-
-    def __init__(self, y: NDArray[np.float32], weight: NDArray[np.floating], censored: NDArray[np.bool_]) -> None:
-        self._label = y.astype(np.float64)
-        self._weight = weight
-        self._censored = censored
-        self.start = float(np.average(self._label[~censored], weights=weight[~censored]))
-
-    def __call__(self, predicted: NDArray[np.float32], data: object) -> tuple[NDArray, NDArray]:  # noqa: ARG002
-        known, said = ~self._censored, predicted.astype(np.float64)
-        error = said - self._label
-        spread = float(np.sqrt(np.average(error[known] ** 2, weights=self._weight[known])))
-        bound, own = self._label[self._censored], said[self._censored]
-        target, information = expected_beyond(own, bound, max(spread, LEAST_SPREAD))
-        error[self._censored] = own - target
-        curvature = self._weight.copy()
-        curvature[self._censored] *= np.maximum(information, LEAST_CURVATURE)
-        return self._weight * error, curvature
+        return xgboost.train(settings, data, params.trees, callbacks=[_Progress(bar)])
 
 
 def predict(booster: xgboost.Booster, X: NDArray[np.float32], *, margin: bool = False) -> NDArray[np.float32]:

@@ -21,6 +21,7 @@ from training import (
     calibrate,
     canaries,
     evaluate,
+    expected_labels,
     export,
     feature_table,
     tracking,
@@ -235,6 +236,7 @@ def ingest(fleet: str) -> None:
 def train(fleet: str) -> None:
     feature_table.run(fleet)
     canaries.run(fleet)
+    expected_labels.run(fleet)
     train_xgboost.run(fleet)
     train_isolation_forest.run(fleet)
     train_lstm.run(fleet)

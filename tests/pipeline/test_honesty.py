@@ -6,7 +6,7 @@ import pytest
 
 from data.splits import read_splits
 from tests.pipeline import plant
-from training import feature_table, train_isolation_forest, train_xgboost
+from training import expected_labels, feature_table, train_isolation_forest, train_xgboost
 
 MEASURED = ["temperature", "vibration", "pressure"]
 
@@ -22,6 +22,7 @@ def anew(folder, fleet, store, altered=()):
     with plant.inside(folder):
         plant.ingest(fleet)
         feature_table.run(fleet)
+        expected_labels.run(fleet)
         train_xgboost.run(fleet)
         train_isolation_forest.run(fleet)
     return folder / "artifacts" / fleet

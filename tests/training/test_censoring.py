@@ -5,48 +5,44 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import ndtr
 
 from tests.training.tables import CAP, machines
-from training import lstm
-from training.censoring import FAR, expected_beyond, known_weights
+from training.censoring import BANDWIDTH, Precedents, known_weights
 from training.dataset import machine_weights
 
-
-@pytest.mark.parametrize(
-    ("mean", "bound", "spread"), [(0.5, 0.2, 0.1), (0.3, 0.5, 0.1), (0.8, 0.8, 0.2), (0.9, 0.5, 0.1)]
-)
-def test_a_bound_raises_the_prediction_as_much_as_the_mean_of_what_lasted(mean, bound, spread):
-    y = np.random.default_rng(0).normal(mean, spread, 2_000_000)
-    gain = np.minimum(y[y > bound], 1).mean() - np.minimum(y, 1).mean()
-    assert expected_beyond(np.array([mean]), np.array([bound]), spread)[0][0] == pytest.approx(mean + gain, abs=2e-3)
+units = st.floats(0, 1)
 
 
-@given(st.floats(-2, 2), st.floats(0, 0.999), st.floats(0.01, 1))
-def test_lasting_longer_is_no_bad_news(mean, bound, spread):
-    made = expected_beyond(np.array([mean]), np.array([bound]), spread)[0][0]
-    assert made >= mean - 1e-9
-    assert made <= max(mean, 1)
-    assert made >= bound - FAR * spread
-    assert expected_beyond(np.array([mean]), np.array([(1 + bound) / 2]), spread)[0][0] >= made - 1e-9
+@st.composite
+def precedents(draw):
+    """Few or many, in no order; predictions need not have anything to do with what came."""
+    count = draw(st.integers(1, 20))
+    some = st.lists(units, min_size=count, max_size=count)
+    predicted, remaining, weight = (np.array(draw(some)) for _ in range(3))
+    return predicted, remaining, 0.1 + weight
 
 
-def test_tensorflow_expects_the_same():
-    tf, _ = lstm._keras()
-    mean, bound = (
-        x.ravel().astype(np.float32) for x in np.meshgrid(np.linspace(-1, 1.5, 40), np.linspace(0, 0.99, 30))
-    )
-    theirs = lstm._expected_beyond(tf, tf.constant(mean), tf.constant(bound), tf.constant(np.float32(0.1)))
-    for here, there in zip(expected_beyond(mean, bound, 0.1), theirs, strict=True):
-        np.testing.assert_allclose(there.numpy(), here, atol=1e-3)
+@given(precedents(), units, st.floats(0, 0.9), st.lists(units, min_size=1, max_size=9))
+def test_what_is_expected_is_the_mean_of_what_came_of_machines_alike(seen, said, lasted, ahead):
+    predicted, remaining, weight = seen
+    ahead = np.array(ahead)
+    expected = Precedents.of(predicted, 2 * remaining, weight).expected(said, lasted, ahead)
+    alike = weight * np.exp(-0.5 * ((predicted - said) / BANDWIDTH) ** 2) * (2 * remaining > lasted)
+    if (2 * remaining <= lasted).all():
+        assert np.isnan(expected).all()
+        return
+    assert (expected >= np.minimum(lasted + ahead, 1)).all()
+    assert (expected <= 1).all()
+    order = np.argsort(ahead)
+    assert (np.diff(expected[order]) >= -1e-12).all()
+    if alike.sum() > 1e-12:  # else none is like it, and the likest counts
+        by_hand = [np.average(np.minimum(2 * remaining + one, 1), weights=alike) for one in ahead]
+        np.testing.assert_allclose(expected, by_hand, atol=1e-9)
 
 
-@pytest.mark.parametrize(("mean", "bound"), [(0.2, 0.1), (0.3, 0.3), (0.3, 0.5)])
-def test_what_a_bound_says_is_the_curvature_of_its_likelihood(mean, bound):
-    spread, step = 0.1, 1e-4
-    far = [-np.log(ndtr((mean + shift - bound) / spread)) * spread**2 for shift in (-step, 0, step)]
-    curvature = (far[0] - 2 * far[1] + far[2]) / step**2
-    assert expected_beyond(np.array([mean]), np.array([bound]), spread)[1][0] == pytest.approx(curvature, rel=1e-3)
+def test_the_likest_counts_where_none_is_alike():
+    seen = Precedents.of(np.array([0.9, 0.2]), np.array([0.8, 0.3]), np.ones(2))
+    assert seen.expected(-50.0, 0.0, np.zeros(1)) == pytest.approx(0.3)
 
 
 def test_without_censoring_machines_weigh_the_same():

@@ -42,7 +42,7 @@ def wear(lives, seed=0):
         left = np.linspace(1, 0, length, dtype=np.float32)
         X = rng.normal(size=(length, FEATURES)).astype(np.float32)
         X[:, 0] += 3 * (1 - left)
-        out.append(Life(X, left, np.ones(length, np.float32), np.zeros(length, np.float32)))
+        out.append(Life(X, left, np.ones(length, np.float32)))
     return out
 
 
@@ -118,34 +118,11 @@ def test_rows_of_weight_zero_are_not_judged():
     for life in lives:
         weight = life.weight.copy()
         weight[1::2] = 0
-        spoilt.append(life._replace(label=np.where(weight > 0, life.label, 1e3).astype(np.float32), weight=weight))
+        spoilt.append(life._replace(label=np.where(weight > 0, life.label, np.nan).astype(np.float32), weight=weight))
     blank = [life._replace(label=np.where(life.weight > 0, life.label, 0).astype(np.float32)) for life in spoilt]
     np.testing.assert_array_equal(fit(spoilt, SMALL).kernel, fit(blank, SMALL).kernel)
-    nobody_judges = [life._replace(weight=0 * life.weight) for life in lives]
-    nobody_failed = [life._replace(censored=0 * life.censored + 1) for life in lives]
-    for unlabelled in (nobody_judges, nobody_failed):
-        with pytest.raises(ValueError, match="no life has a row with a label"):
-            fit(unlabelled, SMALL)
-
-
-def test_what_outlasted_its_record_is_learned_from():
-    """Half of the lives are seen to their middle: known to exceed what is left of the record, they fall short of 1."""
-    whole, running = wear(30), wear(30, seed=2)
-    cut = []
-    for life in running:
-        seen = len(life.label) // 2
-        left = life.label[:seen] - life.label[seen]
-        cut.append(Life(life.features[:seen], left, life.weight[:seen], np.ones(seen, np.float32)))
-    params = replace(SMALL, epochs=8, learning_rate=0.02)
-    unseen = wear(20, seed=1)
-    label = np.concatenate([life.label for life in unseen])
-
-    def error(lives):
-        said = np.concatenate(predict(fit(lives, params), [life.features for life in unseen]))
-        return np.sqrt(np.mean((said - label) ** 2))
-
-    believed = [life._replace(censored=0 * life.censored) for life in cut]
-    assert error(whole + cut) < 0.8 * error(whole + believed)
+    with pytest.raises(ValueError, match="no life has a row with a label"):
+        fit([life._replace(weight=0 * life.weight) for life in lives], SMALL)
 
 
 @settings(max_examples=30, deadline=None)
@@ -155,19 +132,18 @@ def test_batches_are_pieces_of_lives(lengths, size, crop):
     lives = []
     for k, length in enumerate(lengths):
         at = np.stack([np.full(length, k), np.arange(length)], axis=1).astype(np.float32)
-        lives.append(Life(at, at[:, 1] / 100, np.ones(length, np.float32), np.full(length, k % 2, np.float32)))
+        lives.append(Life(at, at[:, 1] / 100, np.ones(length, np.float32)))
     params = LstmParams(batch=size, crop=crop, clip=1e6)
     batches = lstm._batches(lives, params)
     drawn = []
     for _ in range(len(lengths)):
-        X, y, weight, censored = next(batches)
+        X, y, weight = next(batches)
         assert X.shape[0] == size
         assert X.shape[1] <= crop
-        for x, label, counts, beyond in zip(X, y, weight > 0, censored, strict=True):
+        for x, label, counts in zip(X, y, weight > 0, strict=True):
             steps = x[counts]
             assert counts[: len(steps)].all()
             assert (steps[:, 0] == steps[0, 0]).all()
-            assert (beyond[counts] == steps[0, 0] % 2).all()
             np.testing.assert_array_equal(np.diff(steps[:, 1]), 1)
             np.testing.assert_array_equal(label[counts], (steps[:, 1] / 100).astype(np.float32))
             assert len(steps) == crop or steps[-1, 1] == lengths[int(steps[0, 0])] - 1

@@ -66,16 +66,13 @@ def test_weight_zero_takes_no_part():
     assert predict(fit(X, spoilt, weight, SMALL), X).max() < 200
 
 
-def test_failure_probability_and_interval_labels():
+def test_failure_probability():
     X, y, weight = lives()
     probability = predict(
         fit(X, (y < 50).astype(np.float32), weight, XgboostParams(trees=30, objective="binary:logistic")), X
     )
     assert 0 < probability.min() < probability.max() < 1
     assert probability[y < 40].mean() > probability[y > 70].mean()
-    bounds = np.stack([np.maximum(y, 1), np.where(y > 70, np.inf, np.maximum(y, 1))], axis=1).astype(np.float32)
-    booster = fit(X, bounds, weight, XgboostParams(trees=30, objective="survival:aft"))
-    np.testing.assert_allclose(predict(booster, X), np.exp(predict(booster, X, margin=True)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("suffix", ["json", "ubj"])
@@ -103,48 +100,3 @@ def test_params_are_what_xgboost_got():
     assert float(train["min_child_weight"]) == pytest.approx(10)
     assert float(train["lambda"]) == 5
     assert float(train["eta"]) == pytest.approx(0.05)
-
-
-def outlasting(seed=0, rows=4000):
-    """Labels 0…1, of which those above a moment of observation are known to exceed it alone; 1 is the cap."""
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(rows, 5)).astype(np.float32)
-    y = np.clip(0.5 + 0.2 * X[:, 0] + 0.2 * rng.normal(size=rows), 0, 1)
-    sight = rng.uniform(0, 0.8, rows)
-    censored = (sight < y) & (y < 1)
-    return X, y, np.minimum(y, sight).astype(np.float32), censored
-
-
-def test_what_outlasted_its_record_is_learned_from():
-    X, y, seen, censored = outlasting()
-    test, truth, *_ = outlasting(1)
-    known, ones = ~censored, np.ones(len(X), np.float32)
-
-    def error(booster):
-        return np.sqrt(np.mean((predict(booster, test) - truth) ** 2))
-
-    learned = error(fit(X, seen, ones, SMALL, censored=censored))
-    dropped = error(fit(X[known], seen[known], ones[known], SMALL))
-    believed = error(fit(X, seen, ones, SMALL))  # as if they had failed when they were last seen
-    everything = error(fit(X, y.astype(np.float32), ones, SMALL))
-    assert everything < learned < dropped < believed
-    assert dropped - learned > 0.6 * (dropped - everything)  # most of what leaving them out costs
-
-
-def test_trees_that_learned_from_censored_rows_are_exported_as_they_are():
-    X, _, seen, censored = outlasting()
-    booster = fit(X, seen, np.ones(len(X), np.float32), SMALL, censored=censored)
-    exported = Trees.from_xgboost(booster, range(5)).predict(X)[:, 0]
-    np.testing.assert_allclose(exported, predict(booster, X), atol=1e-5)
-
-
-def test_nothing_censored_is_the_plain_squared_error():
-    X, y, weight = lives(500)
-    plain, told = fit(X, y, weight, SMALL), fit(X, y, weight, SMALL, censored=np.zeros(500, bool))
-    assert dump(plain) == dump(told)
-
-
-def test_only_the_squared_error_learns_from_censored_rows():
-    X, _, seen, censored = outlasting()
-    with pytest.raises(ValueError, match="reg:squarederror alone"):
-        fit(X, seen, np.ones(len(X), np.float32), XgboostParams(objective="binary:logistic"), censored=censored)
