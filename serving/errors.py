@@ -40,7 +40,11 @@ class RegistryError(ServingError):
 
 
 class UnknownError(RegistryError):
-    pass
+    """`what` there is none of by that name: asset, plant (or a node of one), alarm, gateway, key, version."""
+
+    def __init__(self, message: str, what: str = "asset") -> None:
+        super().__init__(message)
+        self.what = what
 
 
 class ConflictError(RegistryError):

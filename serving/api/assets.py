@@ -69,7 +69,7 @@ class Assets:
                 "The machines, each with its newest prognosis, by name",
                 query=AssetsQuery,
                 answer=AssetsAnswer,
-                codes=_KNOWN,
+                codes=(*_KNOWN, "unknown_plant"),
             ),
             Route("GET", one, self.asset, "One machine, whole", answer=AssetWhole, codes=_KNOWN),
             Route(
@@ -79,7 +79,7 @@ class Assets:
                 "How a machine is set, now or in an older version",
                 query=SettingsQuery,
                 answer=SettingsAnswer,
-                codes=_KNOWN,
+                codes=(*_KNOWN, "unknown_version"),
             ),
             Route(
                 "PUT",
@@ -207,7 +207,7 @@ def visible_node(connection: Connection, caller: Caller, path: str) -> int:
     """The id of a node; one of another's plant is as unknown as one that is not there."""
     plant = path.partition("/")[0]
     if not caller.everywhere and plant not in caller.plants:
-        raise UnknownError(f"there is no plant {plant[:64]!r}: list the plants")
+        raise UnknownError(f"there is no plant {plant[:64]!r}: list the plants", "plant")
     return find_node(connection, path).id
 
 

@@ -21,6 +21,8 @@ STATUS: Mapping[str, int] = {
     "unknown_fleet": 404,
     "unknown_version": 404,
     "unknown_asset": 404,
+    "unknown_plant": 404,  # or a node of it
+    "unknown_alarm": 404,
     "unknown_command": 404,
     "unknown_moment": 404,  # before anything that is stored
     "method": 405,
@@ -76,7 +78,9 @@ def refusal(error: BaseException, form: type[BaseModel] | None = None) -> Reques
         return form_problem(error, form)
     if isinstance(error, AwayError):
         return RequestError("away", "the database cannot be used now: nothing was stored; try again", after=2)
-    for kind, code in ((UnknownError, "unknown_asset"), (ConflictError, "conflict"), (InvalidError, "form")):
+    if isinstance(error, UnknownError):
+        return RequestError(f"unknown_{error.what}", str(error))
+    for kind, code in ((ConflictError, "conflict"), (InvalidError, "form")):
         if isinstance(error, kind):
             return RequestError(code, str(error))
     if isinstance(error, ServingError):

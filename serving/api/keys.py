@@ -53,7 +53,7 @@ def revoke_key(connection: Connection, act: Act, key_id: str) -> None:
     now = update(api_keys).where(api_keys.c.id == key_id, api_keys.c.revoked.is_(None)).values(revoked=act.at)
     name = connection.execute(now.returning(api_keys.c.name)).scalar()
     if name is None:
-        raise UnknownError(f"there is no key '{key_id[:40]}' that is valid: list them")
+        raise UnknownError(f"there is no key '{key_id[:40]}' that is valid: list them", "key")
     record(connection, act, "key.revoke", f"key/{key_id}", name=name)
 
 

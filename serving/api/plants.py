@@ -131,7 +131,7 @@ class Plants:
                 "The plants, each with what is in it and in which condition that is",
                 query=PlantsQuery,
                 answer=PlantsAnswer,
-                codes=_KNOWN,
+                codes=(*_KNOWN, "unknown_plant"),
             ),
             Route(
                 "GET",
@@ -140,7 +140,7 @@ class Plants:
                 "Alarms, open or past",
                 query=AlarmsQuery,
                 answer=AlarmsAnswer,
-                codes=_KNOWN,
+                codes=(*_KNOWN, "unknown_plant"),
             ),
             Route(
                 "POST",
@@ -150,7 +150,7 @@ class Plants:
                 ("acknowledge",),
                 AcknowledgeRequest,
                 AlarmForm,
-                (*_KNOWN, "slow", "size", "encoding"),
+                (*_KNOWN, "unknown_alarm", "slow", "size", "encoding"),
             ),
         ]
 
@@ -190,7 +190,7 @@ class Plants:
             asset = self._desk.asset(connection, call.caller, call.params["asset"])
             alarm = call.params["alarm"]
             if not _ALARM.fullmatch(alarm):
-                raise RequestError("unknown_asset", f"asset '{asset.name}' has no such alarm: list its alarms", "alarm")
+                raise RequestError("unknown_alarm", f"asset '{asset.name}' has no such alarm: list its alarms", "alarm")
             act = Act(call.caller.id, self._desk.centre.clock.utc(), asked.comment)
             (form,) = self._forms(connection, [acknowledge(connection, act, asset, alarm)])
             return dump(form)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from serving.database.engine import Database, away
 from serving.errors import SchemaError
 
-_UPGRADE = "run python -m serving.database upgrade --config centre.toml"
+_UPGRADE = "run python -m serving.database upgrade with the same --config"
 _LOCK = 0x6F766572  # of PostgreSQL: one process updates at a time
 
 

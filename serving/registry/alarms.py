@@ -54,7 +54,7 @@ def acknowledge(connection: Connection, act: Act, asset: Asset, alarm: str) -> R
     mine = [alarms.c.asset == asset.id, alarms.c.id == alarm]
     found = list_alarms(connection, mine, limit=1)
     if not found:
-        raise UnknownError(f"asset '{asset.name}' has no alarm '{alarm[:200]}': list its alarms")
+        raise UnknownError(f"asset '{asset.name}' has no alarm '{alarm[:200]}': list its alarms", "alarm")
     level = found[0].level
     row = {"asset": asset.id, "id": alarm, "level": level, "at": act.at, "by": act.by, "comment": act.reason}
     new = bulk.insert(connection, acknowledgements, {name: [value] for name, value in row.items()})

@@ -81,7 +81,7 @@ def read_settings(connection: Connection, name: str, version: int | None = None)
     if row is not None:
         return Settings(*row)
     if version:
-        raise UnknownError(f"the settings of '{name}' have no version {version}: look at the newest one")
+        raise UnknownError(f"the settings of '{name}' have no version {version}: look at the newest one", "version")
     return Settings()
 
 

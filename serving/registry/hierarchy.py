@@ -127,8 +127,8 @@ def find_node(connection: Connection, path: str) -> Node:
         row = connection.execute(query.where(below, nodes.c.name == name)).first()
         if row is None or depth >= len(KINDS):
             if not at:
-                raise UnknownError(f"there is no plant {name[:64]!r}: list the plants")
-            raise UnknownError(f"there is no {path[:200]!r}: it ends at {at}")
+                raise UnknownError(f"there is no plant {name[:64]!r}: list the plants", "plant")
+            raise UnknownError(f"there is no {path[:200]!r}: it ends at {at}", "plant")
         at, parent = f"{at}/{name}" if at else name, row.id
     assert row is not None
     return Node(row.id, row.parent, row.kind, row.name, row.title, row.criticality, row.asset_name, at)

@@ -88,7 +88,8 @@ def assign(connection: Connection, act: Act, name: str, gateway: str | None, *, 
     if gateway is not None:
         owner = connection.execute(select(gateways.c.id).where(gateways.c.name == gateway)).scalar()
         if owner is None:
-            raise UnknownError(f"gateway '{gateway}' is not known here: let it connect first, or check its name")
+            message = f"gateway '{gateway}' is not known here: let it connect first, or check its name"
+            raise UnknownError(message, "gateway")
     connection.execute(update(assets).where(assets.c.id == asset.id).values(gateway=owner, term=asset.term + 1))
     _own(connection, act, asset.id, asset.term + 1, owner)
     record(connection, act, "asset.assign", f"asset/{name}", before=asset.gateway, after=gateway, term=asset.term + 1)

@@ -213,7 +213,7 @@ def test_settings_are_versioned_and_audited(client, database):
     assert "have version 2 by now, not 1" in answer["error"]["message"]
     assert get(client, "/assets/m1/settings")[1]["values"] == {"offset": 3.0}
     assert get(client, "/assets/m1/settings?version=1")[1]["values"] == {"offset": 2.5}
-    assert code(client, "/assets/m1/settings?version=9") == (404, "unknown_asset")
+    assert code(client, "/assets/m1/settings?version=9") == (404, "unknown_version")
     with database.read() as connection:
         newest = read_audit(connection, "asset/m1")[0]
     assert (newest.action, newest.actor, newest.detail["reason"]) == ("asset.settings", "insecure", "trial")

@@ -16,7 +16,7 @@ def config(tmp_path):
 
 def test_tables_are_made(config, tmp_path, capsys):
     assert database(["check", "--config", config]) == 1
-    assert "has no tables: run python -m serving.database upgrade --config centre.toml" in capsys.readouterr().err
+    assert "has no tables: run python -m serving.database upgrade with the same --config" in capsys.readouterr().err
     assert database(["version", "--config", config]) == 0
     assert capsys.readouterr().out == f"tables: none; this program: {head()}\n"
     assert database(["upgrade", "--config", config]) == 0
