@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from training.dataset import machine_weights
 
-BANDWIDTH = 0.03  # of the cap: predictions so far apart are of machines about as worn
+BANDWIDTH = 0.06  # of the cap: predictions so far apart are of machines about as worn
 LEAST_KNOWN = 0.05  # probability of being known below which weights grow no more: no row counts for more than twenty
 Float = NDArray[np.floating]
 
@@ -57,13 +57,24 @@ class Precedents:
         first = int(np.searchsorted(self.remaining, lasted, side="right"))
         if first == len(self.remaining):
             return np.full(len(ahead), np.nan)
-        likeness = np.log(self.weight[first:]) - 0.5 * ((self.predicted[first:] - predicted) / BANDWIDTH) ** 2
-        share = np.exp(likeness - likeness.max())
-        share /= share.sum()
+        share = _likeness(self.predicted[first:] - predicted, self.weight[first:])
         fails = np.concatenate([[0.0], np.cumsum(share)])
         lives = np.concatenate([[0.0], np.cumsum(share * self.remaining[first:])])
         k = np.searchsorted(self.remaining[first:], 1.0 - ahead)  # of the precedents, so many would fail below the cap
         return np.clip(lives[k] + ahead * fails[k] + (1.0 - fails[k]), lasted + ahead, 1.0)
+
+
+def _likeness(distance: Float, weight: Float) -> Float:
+    """f64[N] that add up to 1: what each precedent counts, from how much more was predicted of it.
+
+    A kernel, tilted so that their mean distance is 0 (local linear regression; Fan and Gijbels 1996): most rows are of
+    healthy machines, and would else draw whatever is near them up. None counts less than nothing.
+    """
+    log = np.log(weight) - 0.5 * (distance / BANDWIDTH) ** 2
+    kernel = np.exp(log - log.max())
+    tilted = np.maximum(kernel * ((kernel * distance**2).sum() - distance * (kernel * distance).sum()), 0)
+    share = tilted if tilted.sum() > 0 else kernel
+    return share / share.sum()
 
 
 def known_weights(rows: pd.DataFrame, limit: float = np.inf) -> NDArray[np.float64]:
