@@ -70,9 +70,9 @@ class Spool:
     def to_delete(self) -> bool:
         return any(self._acknowledged.values())
 
-    def delete_acknowledged(self, connection: sqlite3.Connection, steps: int) -> list[tuple[Lane, int]]:
-        """At most so many steps; (lane, up to this seq) for `deleted` once it is committed."""
-        done: list[tuple[Lane, int]] = []
+    def delete_acknowledged(self, connection: sqlite3.Connection, steps: int) -> list[tuple[Lane, _Interval]]:
+        """At most so many steps; what is for `deleted` once it is committed."""
+        done: list[tuple[Lane, _Interval]] = []
         with self._lock:
             wanted = [(lane, low, high) for lane in Lane for low, high in self._acknowledged[lane]]
         for lane, low, high in wanted:
@@ -81,16 +81,15 @@ class Spool:
                 if steps == 0:
                     return done
                 last, _, more = self._delete(connection, lane, low, high)
-                done.append((lane, last if more else high))
+                done.append((lane, (low, last if more else high)))
                 steps -= more
         return done
 
-    def deleted(self, done: Sequence[tuple[Lane, int]]) -> None:
-        """`done` is committed."""
+    def deleted(self, done: Sequence[tuple[Lane, _Interval]]) -> None:
+        """`done` is committed. What was acknowledged meanwhile, also of lower seqs, is still to be deleted."""
         with self._lock:
-            for lane, upto in done:
-                rest = [(max(low, upto + 1), high) for low, high in self._acknowledged[lane]]
-                self._acknowledged[lane] = [pair for pair in rest if pair[0] <= pair[1]]
+            for lane, gone in done:
+                self._acknowledged[lane] = without(self._acknowledged[lane], gone)
 
     def trim(
         self, connection: sqlite3.Connection, most: int | None = None, lanes: Sequence[Lane] = tuple(reversed(Lane))
@@ -196,6 +195,16 @@ def merge(intervals: Sequence[_Interval]) -> list[_Interval]:
         else:
             merged.append((low, high))
     return merged
+
+
+def without(intervals: Sequence[_Interval], gone: _Interval) -> list[_Interval]:
+    """The same seqs but for those of `gone`.
+
+    >>> without([(1, 3), (5, 9)], (3, 6))
+    [(1, 2), (7, 9)]
+    """
+    parts = [part for low, high in intervals for part in ((low, min(high, gone[0] - 1)), (max(low, gone[1] + 1), high))]
+    return [(low, high) for low, high in parts if low <= high]
 
 
 def name(lane: Lane) -> str:
