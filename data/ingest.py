@@ -47,7 +47,7 @@ def _ingest_one(cls: AssetClass, recording: Recording, writer: Writer, report: R
         report.note(f"{ordered.asset}: not one value received, so it is left out")
         return []
     lives, life, outside = divide(cls, observed)
-    report.counts["failures_outside_record"] += outside
+    report.ends(lives, outside)
     report.observed(observed)
     age = ages(cls, observed, lives, life)
     writer.write(observed.asset, Timeline(observed.time, life, events(observed, lives), age), observed.channels)

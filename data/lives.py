@@ -10,7 +10,7 @@ import pandas as pd
 
 from data.asset_class import AssetClass
 from data.errors import SourceError
-from data.recording import Recording
+from data.recording import End, Recording
 from edge_runtime.contract.event import Event
 
 Kind = Literal["failure", "repair", "censored"]
@@ -30,11 +30,11 @@ class Life:
     known_new: bool  # it is known to begin new or renewed
 
 
-def divide(cls: AssetClass, recording: Recording) -> tuple[list[Life], np.ndarray, int]:
+def divide(cls: AssetClass, recording: Recording) -> tuple[list[Life], np.ndarray, list[End]]:
     """Divide the observations of one machine, ascending in time, into lives.
 
     A life that no failure or repair ends, ends as `life.ends` of the class says. Returns the lives, the life of each
-    observation int32[T], and how many failures or repairs end no life, because they come before the record or after
+    observation int32[T], and the failures and repairs that end no life, because they come before the record or after
     another one.
     """
     time, ends = recording.time, sorted(recording.ends, key=lambda end: end.time)
@@ -51,7 +51,8 @@ def divide(cls: AssetClass, recording: Recording) -> tuple[list[Life], np.ndarra
         kind: Kind = end.kind if end else "failure" if fails else "censored"
         when = end.time if end else last
         lives.append(Life(recording.asset, number, first, last, when, kind, recording.held_out, known_new))
-    outside = len(recording.ends) - sum(any(life.end == end.time for life in lives) for end in recording.ends)
+    used = {life.end for life in lives}
+    outside = [end for end in ends if end.time not in used]
     return lives, np.repeat(np.arange(len(lives), dtype=np.int32), stops - begins), outside
 
 

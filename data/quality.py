@@ -7,6 +7,7 @@ an example each. Only what cannot be what the class says is refused: a channel m
 import csv
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,8 @@ import numpy as np
 
 from data.asset_class import AssetClass
 from data.errors import SourceError
-from data.recording import Recording
+from data.lives import Life
+from data.recording import End, Recording
 
 # A channel of which a larger share is outside its range has another unit; one of whose cells a larger share is no
 # number is another column. Faulty sensors stay below: they fail on some machines, for some of the time.
@@ -51,6 +53,7 @@ class Report:
         self.files: dict[str, dict[str, int]] = {}
         self.counts: Counter[str] = Counter()
         self.notes: list[str] = []
+        self._rejections: dict[tuple[str, str], tuple[int, str]] = {}  # the first of each file and reason
         self._rejected = csv.writer(rejected, lineterminator="\n") if rejected else None
         if self._rejected:
             self._rejected.writerow(["file", "row", "reason", "content"])
@@ -66,6 +69,8 @@ class Report:
     def reject(self, file: str, row: int, reason: str, content: str) -> None:
         """Set a row of the source aside; `row` counts data rows from 1."""
         self.counts["rejected"] += 1
+        if (file, reason) not in self._rejections:
+            self._rejections[file, reason] = row, content
         if self._rejected:
             self._rejected.writerow([file, row, reason, content])
 
@@ -104,6 +109,27 @@ class Report:
                     "value": float(values[row]),
                 }
         asset.update(missing=missing, out_of_range=outside)
+
+    def ends(self, lives: Sequence[Life], outside: Sequence[End]) -> None:
+        """How the `lives` of one machine ended, and which of its failures and repairs are `outside` of all of them."""
+        for end in outside:
+            self.counts["failures_outside_record"] += 1
+            if self.counts["failures_outside_record"] <= EXAMPLES:
+                when = moment(self.cls, end.time)
+                self.note(
+                    f"failure log: {end.kind} of {lives[0].asset} at {when} ends no life: it is before its first row, "
+                    "or after the last with another one between; correct the time, or take it out"
+                )
+        for life in lives:
+            silent = life.end - life.last
+            if life.kind == "failure" and not life.held_out and silent > self.cls.time.max_gap * 1e9:
+                self.counts["failures_long_after_record"] += 1
+                if self.counts["failures_long_after_record"] <= EXAMPLES:
+                    self.note(
+                        f"failure log: {life.asset} failed at {moment(self.cls, life.end)}, but its rows end at "
+                        f"{moment(self.cls, life.last)}, more than time.max_gap before: they are taken to be as "
+                        "healthy as that says; correct the time if it is wrong"
+                    )
 
     def observed(self, recording: Recording) -> None:
         """Observations of one machine."""
@@ -185,6 +211,8 @@ class Report:
         report = self.summary()
         found = [f"{report['fleet']}: {report['assets']} machines, {report['observations']:,} observations"]
         found += [f"{name.replace('_', ' ')}: {count:,}" for name, count in report["counts"].items() if count]
+        for (file, reason), (row, content) in self._rejections.items():
+            found.append(f"rejected: {file}: {reason}, first in row {row}: {content}")
         for name, channel in report["channels"].items():
             for what in ("missing", "unparsable", "out_of_range"):
                 if channel[what]:

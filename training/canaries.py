@@ -24,6 +24,7 @@ from training.leaks.trial import Trial
 from training.params import FeatureParams, read_params
 
 SEED = 7
+KNOW_NOTHING = ("machine_id", "random_scorer", "shuffled_labels")  # caught, if they were better than chance
 AHEAD: tuple[causality.Feature, ...] = (planted.rows_left, planted.centred_average)
 # What it means that a canary was not caught, and where to look.
 MEANING = {
@@ -134,7 +135,8 @@ def run(fleet: str) -> None:
             f"{fleet}: every canary must be caught, but {told}. What was measured stands in {canary.path(fleet)}"
         )
     for name, of in canaries.items():
-        said = "cannot be judged: " + of.reason if of.caught is None else "caught"
+        good = "no better than chance" if name in KNOW_NOTHING else "caught"
+        said = "cannot be judged: " + of.reason if of.caught is None else good
         figures = "" if of.score is None else f" ({of.score:.2f}, chance {of.chance:.2f})"
         print(f"{fleet} canary {name}: {said}{figures}")
 

@@ -183,7 +183,7 @@ def rows(figures: Figures, cross: Mapping[str, Any], unit: str, cap: float) -> l
         ),
         row("n.looks", "Different looks at the machines held out", whole, note="1 = the figures are unbiased"),
         row(
-            "parity.within_1e_3",
+            "parity.within_tolerance",
             "Exported graph says what the models said",
             lambda share: f"{100 * share:.2f} % of moments",
             note=f"largest difference {number(figures.get('parity.max_abs_error'))} {unit}",

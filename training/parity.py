@@ -37,6 +37,7 @@ class Parity:
     max_abs_error: float  # in the unit of life, over all remaining-life outputs
     max_score_error: float
     within_1e_3: float  # share of rows within 1e-3 in the unit of life
+    within_tolerance: float  # share of rows within the tolerance of remaining life
 
     def worst(self, other: Parity) -> Parity:
         """The worse figures of both, on the rows of the first."""
@@ -45,6 +46,7 @@ class Parity:
             max(self.max_abs_error, other.max_abs_error),
             max(self.max_score_error, other.max_score_error),
             min(self.within_1e_3, other.within_1e_3),
+            min(self.within_tolerance, other.within_tolerance),
         )
 
 
@@ -72,7 +74,8 @@ def compare(streamed: pd.DataFrame, native: pd.DataFrame, trees: Trees, features
     score = _error(streamed, native, SCORE_OUTPUTS)
     tolerance = life_tolerance(cap)
     beyond = (life > tolerance) | (score > SCORE_TOLERANCE)
-    made = Parity(len(native), float(life.max()), float(score.max()), float(np.mean(life <= LIFE_TOLERANCE)))
+    within = [float(np.mean(life <= limit)) for limit in (LIFE_TOLERANCE, tolerance)]
+    made = Parity(len(native), float(life.max()), float(score.max()), *within)
     unexplained = np.flatnonzero(beyond)
     if len(unexplained):
         unexplained = unexplained[trees.margin(features[unexplained]) > ROUNDING]

@@ -24,7 +24,7 @@ from training import tracking
 from training.promotion.candidate import FAILED, OFF, PASSED, Candidate, Judgement
 from training.promotion.judge import judge
 from training.promotion.race import race
-from training.promotion.rules import Rules, read_rules
+from training.promotion.rules import FILE, Rules, read_rules
 from training.registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, RegistryError
 
 REFUSED = 3  # exit code: judged, and not good enough
@@ -66,8 +66,9 @@ def promote(fleet: str, *, dry_run: bool = False) -> int:
         registry.tag(challenger, tags | {"against": champion or "none", "commit": tracking.commit()})
     if broken:
         if not dry_run:
-            registry.refuse(challenger, ", ".join(broken))
-        print(f"not promoted: {', '.join(broken)}. {f'Version {champion}' if champion else 'None'} is the champion.")
+            registry.refuse(challenger, "; ".join(broken))
+        print(f"not promoted: {'; '.join(broken)}. {f'Version {champion}' if champion else 'None'} is the champion.")
+        print(f"mend what FAILED and train anew, or change the limit for this fleet in {FILE}, and say why there")
         return REFUSED
     if dry_run:
         print(f"would be promoted: nothing was changed (--dry-run), version {challenger} is the challenger still")

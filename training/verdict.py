@@ -49,7 +49,7 @@ def off(figures: Figures, unit: str) -> Tile:
     elif rmse >= LITTLE * null:
         mark, verdict = "fair", f"little better than {guess}"
     else:
-        mark, verdict = "good", f"{null / rmse:.1f} times closer than {guess}"
+        mark, verdict = "good", f"{null / rmse:.1f} times closer than {guess}" if rmse else "without error"
     return Tile(question, f"{number(mean_error, 2)} {unit}", detail, mark, verdict)
 
 

@@ -20,11 +20,12 @@ def require(cls: AssetClass, file: str, names: Sequence[str], column: str, purpo
     where = f"data/asset_classes/{cls.name}.yaml"
     if len(names) == 1 and (other := next((sign for sign in ";\t|," if sign in names[0]), None)):
         raise SourceError(
-            f"{file}: the header is a single column {names[0]!r}: set source.separator: {other!r} in {where}"
+            f"{file}: the header is a single column {names[0]!r}: set source.separator: {other!r} in {where} "
+            "(all tables of a class have the same: save this one anew if only it differs)"
         )
     folded = {name.casefold(): name for name in names}
     close = difflib.get_close_matches(column.casefold(), folded, n=1, cutoff=0.5)
-    guess = f"; did you mean '{folded[close[0]]}'?" if close else ""
+    guess = f"; did you mean '{folded[close[0]]}'?" if close else "."
     raise SourceError(
         f"{file}: no column '{column}' for {purpose}{guess} Its columns are {', '.join(names)}. "
         f"Name the right one in {key} of {where}"

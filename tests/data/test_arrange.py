@@ -94,7 +94,7 @@ def test_a_new_life_leaves_no_idle_windows_between(windowed, how):
     assert (observed.time // SECOND).tolist() == [60, 120, 420, 480]
     lives, life, outside = divide(windowed, observed)
     assert life.tolist() == [0, 0, 1, 1]
-    assert outside == 0
+    assert outside == []
     assert lives[0].end == 120 * SECOND  # the failure within the last window moves to its end
 
 

@@ -48,7 +48,7 @@ def test_a_failure_after_the_record_ends_its_last_life(fan):
 def test_failures_that_end_no_life_are_counted(fan, minutes, count):
     ends = tuple(End(minute * MINUTE, "failure") for minute in minutes)
     _, _, outside = divide(fan(), recording([1, 2, 5], ends=ends))
-    assert outside == count
+    assert len(outside) == count
 
 
 def test_life_and_event_columns_start_lives(fan):
@@ -77,7 +77,7 @@ def test_lives_tile_the_record(minutes, ends, begins):
         assert each.end >= each.last
     for before, after in pairwise(lives):
         assert before.end < after.begin
-    assert 0 <= outside <= len(ends)
+    assert set(outside) <= set(rec.ends)
     event = events(rec, lives)
     assert set(rec.time[event == 1]) == {each.begin for each in lives if each.known_new}
 

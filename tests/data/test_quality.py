@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import SourceError
+from data.lives import Life
 from data.quality import Report, longest_run
-from data.recording import Recording
+from data.recording import End, Recording
 
 SECOND = 1_000_000_000
 
@@ -46,6 +47,35 @@ def test_what_is_wrong_is_counted(fan):
         "rows": 5, "duplicates": 0, "out_of_order": 0, "missing": 3, "out_of_range": 2,
         "observations": 5, "irregular_steps": 2, "gaps": 1,
     }  # fmt: skip
+
+
+def life(asset, last, end, **others):
+    return Life(
+        asset, 0, 0, last * 60 * SECOND, end * 60 * SECOND, "failure", **({"held_out": False} | others), known_new=True
+    )
+
+
+def test_what_a_failure_log_says_of_other_times_is_named(fan):
+    """fan.time.max_gap is ten minutes."""
+    report = Report(fan())
+    report.ends([life("A", 5, 14)], [])
+    report.ends([life("B", 5, 500, held_out=True)], [])  # a test machine: its record was cut on purpose
+    assert report.notes == []
+    report.ends([life("C", 5, 500)], [End(-60 * SECOND, "repair")])
+    assert (report.counts["failures_long_after_record"], report.counts["failures_outside_record"]) == (1, 1)
+    outside, late = report.notes
+    assert "repair of C at 1969-12-31T23:59:00Z ends no life" in outside
+    assert "C failed at 1970-01-01T08:20:00Z, but its rows end at 1970-01-01T00:05:00Z" in late
+
+
+def test_the_first_row_of_each_kind_that_was_set_aside_is_shown(fan):
+    report = Report(fan())
+    for row in (3, 7):
+        report.reject("log.csv", row, "no asset or usable time", f"A,never {row}")
+    assert report.lines()[1:3] == [
+        "rejected: 2",
+        "rejected: log.csv: no asset or usable time, first in row 3: A,never 3",
+    ]
 
 
 def test_a_constant_channel_is_said(fan):

@@ -8,7 +8,7 @@ MACHINES = [f"P-{i}" for i in range(20)]
 GOOD = {
     "rul": {"cv": {"rmse": 2.0, "se": 0.1, "interval": {"level": 0.9, "coverage": 0.905}}},
     "alarms": {"level_2": {"cv": {"false_alarms_per_machine_month": 0.05}}},
-    "parity": {"within_1e_3": 1.0, "max_abs_error": 1e-4},
+    "parity": {"within_1e_3": 1.0, "within_tolerance": 1.0, "max_abs_error": 1e-4},
     "canaries": {"shuffled": {"caught": True}, "leak": {"caught": True}},
 }
 # Machines differ by much more than models do.

@@ -46,7 +46,7 @@ FIXED_NAMES = [
     ),
     *(f"rul.per_model.{model}.rmse" for model in ("lstm", "xgboost", "blend")),
     *("failure." + name for name in ("horizon", "pr_auc", "brier", "null_brier")),
-    *("parity." + name for name in ("rows", "max_abs_error", "within_1e_3")),
+    *("parity." + name for name in ("rows", "max_abs_error", "within_1e_3", "within_tolerance")),
     *("n." + name for name in ("machines", "lives", "rows", "failures")),
     *(f"canaries.{name}.{key}" for name in MEANING for key in ("score", "chance", "caught")),
 ]

@@ -21,7 +21,7 @@ RULES = """\
 accuracy: {worse: 1, guess: 0.75}
 coverage: {below: 0.03, above: 0.05}
 false_alarms: {most: 0.2, worse: 0.1}
-parity: {within_1e_3: 0.999, max_error: 0.01}
+parity: {within_tolerance: 0.999, max_error: 0.01}
 canaries: {missed: 0}
 latency: {machines: 10, rounds: 1, most: 1e6, worse: 1e6}
 """

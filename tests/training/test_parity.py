@@ -26,7 +26,7 @@ def features(value):
 
 
 def test_equal_is_equal_and_so_are_infinities(said):
-    assert compare(said, said.copy(), SPLIT, features(0.1), CAP) == Parity(ROWS, 0.0, 0.0, 1.0)
+    assert compare(said, said.copy(), SPLIT, features(0.1), CAP) == Parity(ROWS, 0.0, 0.0, 1.0, 1.0)
 
 
 @pytest.mark.parametrize("name", [*LIFE_OUTPUTS, *SCORE_OUTPUTS])
@@ -59,7 +59,7 @@ def test_a_row_on_a_split_is_excused_and_many_are_not(said):
     other.loc[:1, "rul"] += 5
     X[:2] = np.nextafter(np.float32(0.5), np.float32(1))
     made = compare(other, said, SPLIT, X, CAP)
-    assert made.within_1e_3 == 1 - 2 / ROWS
+    assert made.within_1e_3 == made.within_tolerance == 1 - 2 / ROWS
     with pytest.raises(ParityError, match="2 of them on no tree split"):
         compare(other, said, SPLIT, features(0.501), CAP)
     other.loc[:2, "rul"] += 5  # three of 20,000 are more than 0.01 %
@@ -82,5 +82,5 @@ def test_long_lives_are_compared_to_float32_digits():
 
 
 def test_the_worse_of_two():
-    a, b = Parity(10, 1e-4, 2e-6, 1.0), Parity(5, 2e-4, 1e-6, 0.9)
-    assert a.worst(b) == Parity(10, 2e-4, 2e-6, 0.9)
+    a, b = Parity(10, 1e-4, 2e-6, 1.0, 1.0), Parity(5, 2e-4, 1e-6, 0.9, 0.95)
+    assert a.worst(b) == Parity(10, 2e-4, 2e-6, 0.9, 0.95)

@@ -22,7 +22,7 @@ LIMITS = {
     "accuracy": {"worse": 1, "guess": 0.75},
     "coverage": {"below": 0.03, "above": 0.05},
     "false_alarms": {"most": 0.2, "worse": 0.1},
-    "parity": {"within_1e_3": 0.999, "max_error": 0.01},
+    "parity": {"within_tolerance": 0.999, "max_error": 0.01},
     "canaries": {"missed": 0},
     "latency": {"machines": 10, "rounds": 2, "most": 50, "worse": 1.25},
 }
@@ -56,7 +56,7 @@ def test_what_is_as_good_as_the_champion_passes_every_rule(candidate):
     assert set(found.values()) == {PASSED}
     assert set(found) == {
         "contract", "accuracy", "accuracy, to champion", "coverage", "false alarms", "false alarms, to champion",
-        "parity, rows within 1e-3", "parity, largest error", "canaries", "latency", "latency, to champion",
+        "parity, rows within tolerance", "parity, largest error", "canaries", "latency", "latency, to champion",
     }  # fmt: skip
     assert "paired over 20 machines" in made["accuracy, to champion"].why
     assert made["accuracy"].line == "passed: 2 (champion 2, limit ≤ 4.5); 6 by mean alone"
@@ -78,6 +78,11 @@ def test_without_a_champion_the_absolute_limits_judge(candidate):
         ("coverage", {"rul__cv__interval__coverage": 0.949}, {"rul__cv__interval__coverage": 0.951}),
         ("coverage", {}, {"rul__cv__interval__level": 0.8}),
         (
+            "coverage",
+            {"rul__cv__interval__coverage": 0.999, "n__cv__machines": 19},
+            {"rul__cv__interval__coverage": 0.999, "n__cv__machines": 20},
+        ),
+        (
             "false alarms",
             {"alarms__level_2__cv__false_alarms_per_machine_month": 0.2},
             {"alarms__level_2__cv__false_alarms_per_machine_month": 0.21},
@@ -87,7 +92,7 @@ def test_without_a_champion_the_absolute_limits_judge(candidate):
             {"alarms__level_2__cv__false_alarms_per_machine_month": 0.149},
             {"alarms__level_2__cv__false_alarms_per_machine_month": 0.151},
         ),
-        ("parity, rows within 1e-3", {"parity__within_1e_3": 0.999}, {"parity__within_1e_3": 0.998}),
+        ("parity, rows within tolerance", {"parity__within_tolerance": 0.999}, {"parity__within_tolerance": 0.998}),
         ("parity, largest error", {"parity__max_abs_error": 4.8}, {"parity__max_abs_error": 4.81}),
         ("canaries", {"canaries__third": {"caught": True}}, {"canaries__leak__caught": False}),
         ("canaries", {}, {"canaries__leak__caught": None}),
@@ -109,7 +114,7 @@ def test_each_limit_both_ways(candidate, rule, good, bad):
         ("rul__cv__interval__coverage", ["coverage"]),
         ("alarms", ["false alarms"]),
         ("alarms__level_2__cv__false_alarms_per_machine_month", ["false alarms"]),
-        ("parity", ["parity, rows within 1e-3", "parity, largest error"]),
+        ("parity", ["parity, rows within tolerance", "parity, largest error"]),
         ("canaries", ["canaries"]),
     ],
 )
@@ -346,7 +351,7 @@ def test_a_fleet_overrides_single_limits(tmp_path):
     ("rules", "told"),
     [
         ({"speed": {}}, "unknown key speed: take it out"),
-        ({"parity": {"within_1e_3": 0.9, "max_error": 1, "most": 1}}, r"unknown key parity\.most"),
+        ({"parity": {"within_tolerance": 0.9, "max_error": 1, "most": 1}}, r"unknown key parity\.most"),
         ({"latency": {"machines": 1, "rounds": 1, "most": 9}}, r"latency\.worse is missing: write its limit;"),
         ({"accuracy": {"worse": -1, "guess": 0.5}}, r"accuracy\.worse: .*greater than or equal to 0, got -1"),
         ({"coverage": {"below": "wide", "above": 0}}, r"coverage\.below: .*number.*got 'wide'"),

@@ -26,7 +26,7 @@ class AccuracyRule(_Rule):
 
 
 class CoverageRule(_Rule):
-    """The band around the interval's level."""
+    """The band around the interval's level; above it, 1 in N + 1 is added for N machines."""
 
     below: float = Field(ge=0, lt=1)
     above: float = Field(ge=0, lt=1)
@@ -40,9 +40,9 @@ class FalseAlarmRule(_Rule):
 
 
 class ParityRule(_Rule):
-    """`within_1e_3`: least share of rows; `max_error`: a share of the cap."""
+    """`within_tolerance`: least share of rows; `max_error`: a share of the cap."""
 
-    within_1e_3: float = Field(gt=0, le=1)
+    within_tolerance: float = Field(gt=0, le=1)
     max_error: float = Field(gt=0)
 
 
