@@ -240,7 +240,8 @@ def test_a_class_without_alarms(known):
 
 @pytest.mark.parametrize(
     ("rmse", "coverage", "said"),
-    [(6.5, 0.91, "It has proven itself"), (0.0, 0.91, "It has proven itself"), (17, 0.91, "Use it with care"), (22, 0.91, "Do not plan by it yet"),
+    [(6.5, 0.91, "It has proven itself"), (0.0, 0.91, "It has proven itself"),
+     (17, 0.91, "Use it with care"), (22, 0.91, "Do not plan by it yet"),
      (6.5, 0.87, "Use it with care"), (6.5, 0.7, "Do not rely on its interval")],
 )  # fmt: skip
 def test_the_verdict_follows_the_figures(rmse, coverage, said):
