@@ -229,7 +229,7 @@ def alarms(axes: Axes, lives: Sequence[tuple[np.ndarray, np.ndarray]], horizon: 
     axes.spines["left"].set_visible(False)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(f"{unit} before the failure")
-    axes.set_ylabel("one line a machine")
+    axes.set_ylabel("machines")
 
 
 def _runs(level: np.ndarray) -> list[tuple[int, int]]:
