@@ -12,7 +12,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from edge_runtime.errors import EdgeError
-from edge_runtime.simulate.player import add_playing, open_recording, play_and_stay, quoted, run_until_interrupted
+from edge_runtime.simulate.player import (
+    add_playing,
+    open_recording,
+    play_and_stay,
+    quoted,
+    require_port,
+    run_until_interrupted,
+)
 from edge_runtime.sources.interface import is_loopback
 from edge_runtime.sources.modbus.client import require_pymodbus
 from edge_runtime.sources.modbus.registers import registers
@@ -74,6 +81,7 @@ class ModbusSimulator:
         self._server: Any = None
 
     async def start(self) -> None:
+        require_port(self.host, self.port)
         units = range(1, 2 + (len(self._assets) - 1) // self._per_unit)
         if len(units) > 247:
             raise EdgeError(f"{len(self._assets):,} machines are too many for the 247 units of one Modbus server")

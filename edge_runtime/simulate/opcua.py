@@ -14,9 +14,17 @@ from typing import Any
 
 from edge_runtime.errors import EdgeError
 from edge_runtime.simulate.opcua_library import load_only, load_server, load_users
-from edge_runtime.simulate.player import add_playing, open_recording, play_and_stay, quoted, run_until_interrupted
+from edge_runtime.simulate.player import (
+    add_playing,
+    open_recording,
+    play_and_stay,
+    quoted,
+    require_port,
+    run_until_interrupted,
+)
 from edge_runtime.sources.interface import is_loopback
-from edge_runtime.sources.opcua.library import load_ua, require_asyncua
+from edge_runtime.sources.opcua.library import OpcuaError, load_ua, require_asyncua
+from edge_runtime.sources.opcua.security import check_key, form, load_certificates
 from edge_runtime.sources.replay.recording import Block, Recording, Row, Side
 
 URI = "urn:overhaul:simulator"
@@ -113,6 +121,7 @@ class OpcuaSimulator:
         return f"opc.tcp://{self.host}:{self.port}"
 
     async def start(self) -> None:
+        require_port(self.host, self.port)
         ua, security = load_ua(), self._security
         user = security.user if security else None
         self._server = server = load_server()(
@@ -126,8 +135,14 @@ class OpcuaSimulator:
             server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
         else:
             server.set_security_policy([getattr(ua.SecurityPolicyType, f"{security.policy}_SignAndEncrypt")])
-            await server.load_certificate(security.certificate)
-            await server.load_private_key(security.key)
+            certificate, key = security.certificate.read_bytes(), security.key.read_bytes()
+            try:
+                load_certificates(certificate, "--certificate")
+                check_key(key, "--key")
+            except OpcuaError as error:
+                raise EdgeError(str(error)) from error
+            await server.load_certificate(certificate, form(certificate))
+            await server.load_private_key(key, format=form(key))
             if security.trusted is not None:
                 server.set_certificate_validator(load_only()(security.trusted.read_bytes()))
         server.set_identity_tokens([ua.UserNameIdentityToken if user else ua.AnonymousIdentityToken])

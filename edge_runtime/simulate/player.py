@@ -6,12 +6,14 @@ import argparse
 import asyncio
 import contextlib
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 from edge_runtime.clock import Clock, SystemClock
+from edge_runtime.errors import EdgeError
 from edge_runtime.sources.replay.playback import schedule
 from edge_runtime.sources.replay.recording import Block, Recording, Row, Side
 
@@ -72,6 +74,17 @@ def run_until_interrupted(main: Coroutine[Any, Any, None]) -> None:
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(interruptible())
     print("stopped", file=sys.stderr)
+
+
+def require_port(host: str, port: int) -> None:
+    """`EdgeError` unless a server can listen there; the libraries would show their tracebacks."""
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as error:
+        raise EdgeError(
+            f"cannot listen at port {port} of {host} ({error.strerror}): choose another by --port"
+        ) from error
 
 
 def quoted(text: str) -> str:

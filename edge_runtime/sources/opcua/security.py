@@ -46,10 +46,11 @@ async def _secure(client: Any, settings: OpcuaSettings, now: int) -> None:
     presented = _endpoint(endpoints, policy.URI, mode, settings)
     check_trust(presented, load_certificates(trusted, "server_certificate"), settings, now)
     client.application_uri = _application_uri(load_certificates(own, "certificate")[0], client.application_uri)
+    check_key(key, "key")
     await client.set_security(
         policy,
-        properties(own, _form(own)),
-        properties(key, _form(key)),
+        properties(own, form(own)),
+        properties(key, form(key)),
         server_certificate=properties(presented, "der"),
         mode=mode,
     )
@@ -95,11 +96,26 @@ def load_certificates(content: bytes, key: str) -> list[Any]:
     from cryptography import x509
 
     try:
-        if _form(content) == "pem":
+        if form(content) == "pem":
             return list(x509.load_pem_x509_certificates(content))
         return [x509.load_der_x509_certificate(content)]
     except ValueError as error:
         raise OpcuaError(f"{key}: the file holds no certificate, neither PEM nor DER ({error})") from error
+
+
+def check_key(content: bytes, key: str) -> None:
+    """`OpcuaError` unless it is a private key that the policies of OPC UA can use: RSA."""
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
+
+    try:
+        loaded = (load_pem_private_key if form(content) == "pem" else load_der_private_key)(content, None)
+    except (ValueError, TypeError) as error:
+        raise OpcuaError(f"{key}: the file holds no private key without a password, neither PEM nor DER") from error
+    if not isinstance(loaded, RSAPrivateKey):
+        raise OpcuaError(
+            f"{key}: OPC UA needs an RSA key: make one, and its certificate, by openssl req -newkey rsa:2048"
+        )
 
 
 def explain(error: BaseException, settings: OpcuaSettings) -> str:
@@ -169,7 +185,7 @@ def _application_uri(certificate: Any, default: str) -> str:
     return str(uris[0]) if uris and urlsplit(uris[0]).scheme else default
 
 
-def _form(content: bytes) -> str:
+def form(content: bytes) -> str:
     return "pem" if b"-----BEGIN" in content else "der"
 
 

@@ -1,6 +1,8 @@
+import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,10 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from edge_runtime.errors import EdgeError
+from edge_runtime.simulate.modbus import ModbusSimulator
 from edge_runtime.simulate.opcua import URI, OpcuaSimulator, ServerSecurity
+from edge_runtime.sources.opcua.library import OpcuaError
+from edge_runtime.sources.opcua.security import check_key
 from edge_runtime.sources.opcua.source import OpcuaSettings, OpcuaSource
 from edge_runtime.sources.replay.recording import Recording, Side
 from edge_runtime.sources.source import WaveformArrival
+from tests.edge_runtime.certificates import Authority
 from tests.edge_runtime.simulate.playing import TABLE, serving, source_of, table
 from tests.edge_runtime.sources.inbox import ListInbox, wait_until
 from tests.edge_runtime.sources.opcua.opcua_server import make_certificate
@@ -76,12 +82,13 @@ def test_the_command_serves_with_security_if_asked_to(tmp_path):
     server = make_certificate(tmp_path, "server", URI)
     gateway = make_certificate(tmp_path, "gateway", "urn:test:gateway")
     stranger = make_certificate(tmp_path, "stranger", "urn:test:stranger")
+    named_otherwise = server[1].rename(tmp_path / "server.key")
     arguments = ["--port", "0", "--speed", "1000", "--policy", "Basic256Sha256", "--user", "gw"]
     arguments += [
         "--certificate",
         server[0],
         "--key",
-        server[1],
+        named_otherwise,
         "--trusted",
         gateway[0],
         "--password-file",
@@ -117,3 +124,19 @@ def test_what_cannot_be_simulated_is_told(tmp_path):
     open_to_all = OpcuaSimulator(recording, "0.0.0.0", 4840)
     assert "insecure = true" in open_to_all.toml()
     assert isinstance(ServerSecurity("Basic256Sha256", tmp_path, tmp_path), ServerSecurity)
+
+
+def test_a_key_that_opc_ua_cannot_use_is_told(tmp_path):
+    _, elliptic = Authority(tmp_path).issue("server")
+    check_key(make_certificate(tmp_path, "good", URI)[1].read_bytes(), "key")
+    for content, said in ((elliptic.read_bytes(), "key: OPC UA needs an RSA key"), (b"\0garbage", "no private key")):
+        with pytest.raises(OpcuaError, match=said):
+            check_key(content, "key")
+
+
+@pytest.mark.parametrize("simulator", [OpcuaSimulator, ModbusSimulator])
+def test_a_port_that_is_taken_is_told(tmp_path, simulator):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(EdgeError, match=f"cannot listen at port {port} of 127.0.0.1 .*choose another by --port"):
+            asyncio.run(simulator(table(tmp_path), "127.0.0.1", port).start())
