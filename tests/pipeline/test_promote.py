@@ -112,7 +112,7 @@ def test_a_challenger_that_is_worse_stays_one(fleet, capsys):
     second = fleet.register("second", changed(BAD, canaries=None))
     assert fleet.run() == 3
     told = capsys.readouterr().out
-    assert "not promoted: accuracy, canaries. Version 1 is the champion." in told
+    assert "not promoted: accuracy; canaries. Version 1 is the champion." in told
     assert "canaries: the bundle says nothing of it" in told
     assert fleet.aliases() == {"champion": first, "challenger": second}
 
