@@ -78,11 +78,6 @@ def test_without_a_champion_the_absolute_limits_judge(candidate):
         ("coverage", {"rul__cv__interval__coverage": 0.949}, {"rul__cv__interval__coverage": 0.951}),
         ("coverage", {}, {"rul__cv__interval__level": 0.8}),
         (
-            "coverage",
-            {"rul__cv__interval__coverage": 0.999, "n__cv__machines": 19},
-            {"rul__cv__interval__coverage": 0.999, "n__cv__machines": 20},
-        ),
-        (
             "false alarms",
             {"alarms__level_2__cv__false_alarms_per_machine_month": 0.2},
             {"alarms__level_2__cv__false_alarms_per_machine_month": 0.21},

@@ -64,12 +64,7 @@ def contract(challenger: Candidate, champion: Candidate | None) -> Judgement:
 
 
 def coverage(rule: CoverageRule, challenger: Candidate, champion: Candidate | None) -> Iterator[Judgement]:
-    """Of the interval: absolute, since its level is a promise.
-
-    One calibrated on N machines holds up to 1 in N + 1 more than it promises (Vovk, Gammerman and Shafer 2005).
-    """
-    machines = challenger.figure("n.cv.machines")
-    surplus = 1 / (1 + machines) if machines else 0.0
+    """Of the interval: absolute, since its level is a promise."""
     for i in heads(challenger, champion):
         suffix, words = [*HEADS.items()][i]
         names = [f"rul{suffix}.cv.interval.{name}" for name in ("level", "coverage")]
@@ -79,7 +74,7 @@ def coverage(rule: CoverageRule, challenger: Candidate, champion: Candidate | No
             why = challenger.lacks(names[0] if level is None else names[1])
             yield Judgement(f"coverage{words}", old, UNKNOWN, "around its level", FAILED, why)
             continue
-        low, high = level - rule.below, level + rule.above + surplus
+        low, high = level - rule.below, level + rule.above
         passed = state(low <= value <= high)
         limit = f"{low:.1%} … {min(high, 1):.1%}"
         yield Judgement(f"coverage{words}", old, f"{value:.1%}", limit, passed, f"of the {level:.0%} interval")

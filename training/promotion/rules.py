@@ -26,7 +26,7 @@ class AccuracyRule(_Rule):
 
 
 class CoverageRule(_Rule):
-    """The band around the interval's level; above it, 1 in N + 1 is added for N machines."""
+    """The band around the interval's level."""
 
     below: float = Field(ge=0, lt=1)
     above: float = Field(ge=0, lt=1)
