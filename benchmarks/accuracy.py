@@ -52,18 +52,16 @@ def fit(dataset: Dataset, part: Part, way: Way, fitted: np.ndarray) -> list[Any]
     """The boosters of `way`, one a seed, on the rows `fitted` of `part`."""
     params, head = read_params().xgboost, dataset.heads[0]
     trees = max(1, round(params.trees * way.share))
-    used = part.columns(head)
-    emphasised = [used.index(i) for i in columns.age(part)] if head == "aged" else []
     label = dataset.labels(part)
     fitted = fitted[np.isfinite(label[fitted])]
-    X, label = part.table[:, used][fitted], label[fitted]
+    X, label = part.table[:, part.columns(head)][fitted], label[fitted]
     weight = np.ones(len(fitted), np.float32)
     made = []
     for seed in range(way.seeds):
         own = replace(
             params, trees=trees, learning_rate=params.learning_rate * params.trees / trees, seed=params.seed + seed
         )
-        made.append(xgboost_model.fit(X, label, weight, own, emphasised))
+        made.append(xgboost_model.fit(X, label, weight, own, columns.emphasised(part, head)))
     return made
 
 

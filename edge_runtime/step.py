@@ -7,7 +7,6 @@ through. The batch axis is the fleet.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +51,7 @@ class StepFunction:
         for name, (axes, samples) in self.waveforms.items():
             self._no_waveforms[name] = np.zeros((0, axes, samples), np.float32)
             self._no_waveforms[f"{name}.row"] = np.zeros(0, np.int64)
+        self.widths = self._first_step()
 
     def __call__(self, inputs: Mapping[str, Array], wanted: Sequence[str] | None = None) -> dict[str, Array]:
         """Outputs by name for the `inputs` of one batch: those `wanted` (default: all) and always `state_out`.
@@ -66,9 +66,13 @@ class StepFunction:
         """States of new machines: zeros, f32[machines, S]."""
         return np.zeros((machines, self.state_size), np.float32)
 
-    @cached_property
-    def widths(self) -> dict[str, tuple[int, ...]]:
-        """Shape of one row of each output, found by stepping a new machine that received nothing."""
+    def _first_step(self) -> dict[str, tuple[int, ...]]:
+        """Shape of one row of each output, found by stepping a new machine that received nothing.
+
+        onnxruntime plans its memory by the shapes of the first run, and knows other shapes by all their dimensions
+        XORed: six inputs of the same batch size cancel out, so that plan is used for every batch. Made for one machine
+        it saves a fifth of the calls for one; made for many it would fit nothing else, and save next to nothing.
+        """
         nothing: dict[str, Array] = {
             "readings": np.full((1, self.channels), np.nan, np.float32),
             "dt": np.zeros(1, np.float32),

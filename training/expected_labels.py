@@ -75,13 +75,9 @@ def run(fleet: str) -> None:
     dataset, params = Dataset.of(fleet), read_params().xgboost
     head, rows = dataset.heads[0], dataset.rows
     for part, fitted, _ in predictions.tasks(dataset):
-        used = part.columns(head)
-        emphasised = [used.index(i) for i in columns.age(part)] if head == "aged" else []
-        own = rows.iloc[fitted]
+        own, X = rows.iloc[fitted], part.table[:, part.columns(head)][fitted]
         label = np.full(len(part.table), np.nan, np.float32)
-        label[fitted] = expected_labels(
-            own, part.table[:, used][fitted], dataset.asset_class.labels.cap, params, emphasised
-        )
+        label[fitted] = expected_labels(own, X, dataset.asset_class.labels.cap, params, columns.emphasised(part, head))
         target = dataset.labels_path(part)
         target.parent.mkdir(parents=True, exist_ok=True)
         np.save(target, label)

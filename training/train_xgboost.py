@@ -27,16 +27,9 @@ def run(fleet: str) -> None:
         label = dataset.labels(part)
         fitted = fitted[np.isfinite(label[fitted])]
         for head in dataset.heads:
-            used = part.columns(head)
-            emphasised = columns.age(part) if head == "aged" else []
-            X = part.table[:, used]
-            booster = xgboost_model.fit(
-                X[fitted],
-                label[fitted],
-                np.ones(len(fitted), np.float32),
-                params,
-                [used.index(i) for i in emphasised],
-            )
+            X = part.table[:, part.columns(head)]
+            weight = np.ones(len(fitted), np.float32)
+            booster = xgboost_model.fit(X[fitted], label[fitted], weight, params, columns.emphasised(part, head))
             said[head] = xgboost_model.predict(booster, X[asked]) * np.float32(cap)
             if part.folder.name == FINAL:
                 booster.save_model(folder / f"{head}.ubj")

@@ -69,7 +69,9 @@ def test_columns_of_each_model(dataset):
     remembered = ["oil.ewma_3", "oil.ewma_9", "oil.trend_9", "health_index.ridge.ewma_9", "health_index.ridge.trend_9"]
     assert named(part, columns.lstm(part)) == [*remembered, "clock.log_step"]
     assert named(part, columns.isolation_forest(part)) == ["oil.last", "oil.ewma_3"]
-    assert named(part, columns.age(part)) == ["clock.age"]
+    emphasised = {head: columns.emphasised(part, head) for head in ("aged", "free")}
+    assert named(part, [part.columns("aged")[place] for place in emphasised["aged"]]) == ["clock.age"]
+    assert emphasised["free"] == []
 
 
 def test_no_time_constant_is_taken_for_another(tmp_path):
@@ -80,7 +82,7 @@ def test_no_time_constant_is_taken_for_another(tmp_path):
     (folder / "names.json").write_text(json.dumps({"names": names, "free_of_age": 4}))
     part = Part(folder)
     assert named(part, columns.isolation_forest(part)) == ["oil.ewma_3"]
-    assert columns.age(part) == []
+    assert columns.emphasised(part, "aged") == []
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=30))

@@ -60,9 +60,8 @@ class Trial:
         return part.table[:, part.columns(self.head)]
 
     def age(self, part: Part) -> list[int]:
-        """The columns of `features` that are emphasised, as in stage `train_xgboost`."""
-        used = part.columns(self.head)
-        return [used.index(i) for i in columns.age(part) if i in used]
+        """Those of `features` that are emphasised."""
+        return columns.emphasised(part, self.head)
 
     def fitted(self, rows: np.ndarray) -> np.ndarray:
         """Those of `rows` to learn from."""
