@@ -53,7 +53,7 @@ class Report:
         self.files: dict[str, dict[str, int]] = {}
         self.counts: Counter[str] = Counter()
         self.notes: list[str] = []
-        self._rejections: dict[tuple[str, str], tuple[int, str]] = {}  # the first of each file and reason
+        self._rejections: dict[tuple[str, str], str] = {}  # the first of each file and reason
         self._rejected = csv.writer(rejected, lineterminator="\n") if rejected else None
         if self._rejected:
             self._rejected.writerow(["file", "row", "reason", "content"])
@@ -69,8 +69,7 @@ class Report:
     def reject(self, file: str, row: int, reason: str, content: str) -> None:
         """Set a row of the source aside; `row` counts data rows from 1."""
         self.counts["rejected"] += 1
-        if (file, reason) not in self._rejections:
-            self._rejections[file, reason] = row, content
+        self._rejections.setdefault((file, reason), f"rejected: {file}: {reason}, first in row {row}: {content}")
         if self._rejected:
             self._rejected.writerow([file, row, reason, content])
 
@@ -211,8 +210,7 @@ class Report:
         report = self.summary()
         found = [f"{report['fleet']}: {report['assets']} machines, {report['observations']:,} observations"]
         found += [f"{name.replace('_', ' ')}: {count:,}" for name, count in report["counts"].items() if count]
-        for (file, reason), (row, content) in self._rejections.items():
-            found.append(f"rejected: {file}: {reason}, first in row {row}: {content}")
+        found += self._rejections.values()
         for name, channel in report["channels"].items():
             for what in ("missing", "unparsable", "out_of_range"):
                 if channel[what]:
