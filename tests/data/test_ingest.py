@@ -6,7 +6,7 @@ import pytest
 
 from data import command, ingest, paths, resolve
 from data.class_file import load
-from data.errors import SourceError
+from data.errors import SourceError, SplitError
 from data.lives import read_lives
 from data.observations import Observations
 from data.splits import SplitParams
@@ -55,6 +55,21 @@ def test_from_a_table_to_splits(stages):
     assert (quality["assets"], quality["rows"], quality["observations"]) == (5, 110, 110)
     splits = run_splits(fleet, SplitParams())
     assert (len(splits.test), len(splits.train), len(splits.cuts)) == (1, 4, 1)
+
+
+def test_failures_that_were_lost_on_the_way_are_named_by_split(stages, workspace):
+    text = HEADER + "".join(rows(f"f{n}", range(20 + n)) for n in range(5))
+    fleet = stages(text, source={"failures": {"file": "log.csv", "kind": "what"}})
+    log = "f0,1200,failure\nf1,soon,failure\nf2,,failure\nF3,1400,failure\nf4,1500,failed\nf4,-1,failure\n"
+    (workspace / "data/sources/log.csv").write_text("asset,time,what\n" + log)
+    run(fleet)
+    with pytest.raises(SplitError) as error:
+        run_splits(fleet, SplitParams())
+    told = str(error.value)
+    assert "one has failed; 3 that failed are needed" in told
+    assert "end no life are without asset or usable time, see artifacts/fan/rejected.csv (2); of a kind in " in told
+    for what in ("repair_values (1)", "ids are written otherwise there (1)", "before the first row of their machine"):
+        assert what in told
 
 
 def test_a_machine_with_one_observation_goes_through(stages):
