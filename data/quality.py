@@ -111,13 +111,19 @@ class Report:
 
     def ends(self, lives: Sequence[Life], outside: Sequence[End]) -> None:
         """How the `lives` of one machine ended, and which of its failures and repairs are `outside` of all of them."""
+        ending = {life.end: life.kind for life in lives}
         for end in outside:
-            self.counts["failures_outside_record"] += 1
-            if self.counts["failures_outside_record"] <= EXAMPLES:
-                when = moment(self.cls, end.time)
+            what = "ends_at_the_same_time" if end.time in ending else "failures_outside_record"
+            self.counts[what] += 1
+            if self.counts[what] <= EXAMPLES:
+                why = (
+                    f"a {ending[end.time]} ends that life already, at the same time or within the same observation"
+                    if end.time in ending
+                    else "it is before its first row, or after the last with another one between; correct the time, or "
+                    "take it out"
+                )
                 self.note(
-                    f"failure log: {end.kind} of {lives[0].asset} at {when} ends no life: it is before its first row, "
-                    "or after the last with another one between; correct the time, or take it out"
+                    f"failure log: {end.kind} of {lives[0].asset} at {moment(self.cls, end.time)} ends no life: {why}"
                 )
         for life in lives:
             silent = life.end - life.last

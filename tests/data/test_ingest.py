@@ -72,6 +72,20 @@ def test_failures_that_were_lost_on_the_way_are_named_by_split(stages, workspace
         assert what in told
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_a_repair_within_the_observation_of_a_failure_leaves_it_a_failure(stages, workspace, newest_first):
+    """Whatever the order of the log: assembled, both lie at the end of one observation."""
+    changes = {"time": {"assemble": True}, "source": {"failures": {"file": "log.csv", "kind": "what"}}}
+    fleet = stages(HEADER + rows("a", range(8)) + "a,450,1500,1\n" + rows("a", range(20, 30)), **changes)
+    log = ["a,460,failure\n", "a,470,repair\n", "a,470,repair\n"]
+    (workspace / "data/sources/log.csv").write_text("asset,time,what\n" + "".join(log[:: -1 if newest_first else 1]))
+    report = run(fleet)
+    assert [life.kind for life in read_lives(paths.artifact(fleet, "lives.csv"))] == ["failure", "censored"]
+    assert report.counts["ends_at_the_same_time"] == 2
+    (note,) = report.notes
+    assert "repair of a at 1970-01-01T00:08:00Z ends no life: a failure ends that life already" in note
+
+
 def test_a_machine_with_one_observation_goes_through(stages):
     report = run(stages(HEADER + rows("a", range(9)) + rows("b", [3])))
     assert report.summary()["single_observation_assets"] == ["b"]
