@@ -107,12 +107,17 @@ def _require_failures(cls: AssetClass, failed: int, official: bool, counts: Mapp
     needed = 2 if official else 3
     if failed < needed:
         have = {0: "none has failed", 1: "one has failed"}.get(failed, f"{failed} have failed")
+        log = getattr(cls.source, "failures", None)
+        say = (
+            f"they have to be in {log.file}, with one of source.failures.failure_values if it has kinds, as named"
+            if log
+            else "say so by source.failures (a failure log) or, when each record ends with one, by life.ends: failure"
+        )
         unused = [f"{why.format(fleet=cls.fleet)} ({counts[name]})" for name, why in UNUSED.items() if counts.get(name)]
         raise SplitError(
             f"{cls.fleet}: of the machines to learn from {have}; {needed} that failed are needed, two to cross-validate"
             + ("" if official else " and one to test")
-            + ". Add their records; if failures are in them, say so by source.failures (a failure log) or, when each "
-            f"record ends with one, by life.ends: failure in data/asset_classes/{cls.name}.yaml"
+            + f". Add their records; if failures are in them, {say} in data/asset_classes/{cls.name}.yaml"
             + (f". Rows of the failure log that end no life are {'; '.join(unused)}" if unused else "")
         )
 

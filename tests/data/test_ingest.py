@@ -67,6 +67,7 @@ def test_failures_that_were_lost_on_the_way_are_named_by_split(stages, workspace
         run_splits(fleet, SplitParams())
     told = str(error.value)
     assert "one has failed; 3 that failed are needed" in told
+    assert "if failures are in them, they have to be in log.csv" in told
     assert "end no life are without asset or usable time, see artifacts/fan/rejected.csv (2); of a kind in " in told
     for what in ("repair_values (1)", "ids are written otherwise there (1)", "before the first row of their machine"):
         assert what in told
