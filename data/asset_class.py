@@ -44,7 +44,7 @@ _GRAMMAR = (ast.Expression, ast.BinOp, ast.UnaryOp, ast.Call, ast.Name, ast.Load
 class Spec(BaseModel):
     """Base of every section: unknown keys are refused, values do not change after load."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Waveform(Spec):
@@ -96,6 +96,12 @@ class Setting(Spec):
     default: float
     description: str = ""
 
+    @model_validator(mode="after")
+    def _default_in_range(self) -> Setting:
+        if not self.range[0] <= self.default <= self.range[1]:
+            raise ValueError(f"default {self.default:g} lies outside range {list(self.range)}: correct one of them")
+        return self
+
 
 class Time(Spec):
     unit: Literal["s", "cycle"]
@@ -103,6 +109,23 @@ class Time(Spec):
     assemble: bool = True  # False: every row of the source is one observation, as it stands
     tick: Positive  # the learning step: recurrent cell and heads advance once a tick
     max_gap: Positive  # a longer silence makes the twin warm up again
+
+    @model_validator(mode="after")
+    def _whole_observations(self) -> Time:
+        # A tick falls on an observation: another length would be kept on no machine, while features count in it.
+        observations = self.tick / self.interval
+        if round(observations) < 1 or not math.isclose(observations, round(observations), rel_tol=1e-6):
+            below = max(math.floor(observations), 1) * self.interval
+            raise ValueError(
+                f"tick {self.tick:g} must be a whole multiple of interval {self.interval:g}, for models look at "
+                f"observations: write tick: {below:g} or {below + self.interval:g}"
+            )
+        if self.max_gap < self.interval:
+            raise ValueError(
+                f"max_gap {self.max_gap:g} must not be shorter than interval {self.interval:g}: each observation would "
+                f"come after a gap, and the twin never be warm; write {self.tick:g} or more"
+            )
+        return self
 
 
 class Healthy(Spec):
@@ -236,7 +259,7 @@ class TableSource(Spec):
     event: str | None = None  # column: 0 none, 1 new life, 2 sensor replaced
     columns: dict[str, str] = {}  # channel → column, where they differ
     settings: SourceFile | str | None = None  # table of asset and settings
-    separator: str = ","
+    separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
     failures: FailureLog | None = None
     places: list[Place] = []
     observed: bool = False  # rows are what twins were fed, from mid-life on: they stand as they are
@@ -337,6 +360,11 @@ class AssetClass(Spec):
                 yield f"derived channel '{name}' uses '{unknown}', which is neither a scalar channel nor a setting" + (
                     did_you_mean(unknown, known)
                 )
+        columns = self.source.columns if isinstance(self.source, TableSource) else {}
+        for name in sorted(columns.keys() - self.channels.keys()):
+            yield f"source.columns names '{name}', which is no channel" + (
+                did_you_mean(name, set(self.channels)) or f": channels are {', '.join(self.channels)}"
+            )
         for name, alarm in self.alarms.items():
             known = ALARM_SIGNALS | set(self.scalars)
             if alarm.signal not in known:

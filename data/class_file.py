@@ -23,28 +23,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from data.asset_class import (
-    Alarm,
-    AssetClass,
-    Channel,
-    CmapssSource,
-    Costs,
-    Derived,
-    FailureLog,
-    Features,
-    Healthy,
-    Labels,
-    Life,
-    Place,
-    Setting,
-    SimulationSource,
-    SourceFile,
-    Spec,
-    TableSource,
-    Time,
-    Waveform,
-    did_you_mean,
-)
+from data.asset_class import AssetClass, CmapssSource, TableSource, did_you_mean
+from data.class_problems import explain, line_of, repeated
 from data.errors import AssetClassError
 from edge_runtime.contract.names import is_identifier
 
@@ -65,14 +45,16 @@ def load(fleet: str, folder: Path = CLASSES) -> AssetClass:
         raise AssetClassError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise AssetClassError(f"{path}: expected a mapping of sections (name, time, channels, …)")
+    for line, key in repeated(node):
+        raise AssetClassError(f"{path}:{line}: '{key}' stands there twice: a section has each key once; take one out")
     if SUBSET_OF in content:
         return _load_subset(path, node, content)
     try:
         loaded = AssetClass.model_validate({**content, "subset": subset})
     except ValidationError as error:
-        raise AssetClassError(_explain(path, node, error)) from error
+        raise AssetClassError(explain(path, node, content, error)) from error
     if loaded.name != path.stem:
-        raise AssetClassError(f"{path}:{_line(node, ('name',))}: name is '{loaded.name}': it must be '{path.stem}'")
+        raise AssetClassError(f"{path}:{line_of(node, ('name',))}: name is '{loaded.name}': it must be '{path.stem}'")
     _check_subset(path, loaded)
     if isinstance(loaded.source, CmapssSource):
         files = {key: getattr(loaded.source, key).of(subset) for key in ("train", "test", "remaining")}
@@ -90,11 +72,11 @@ def load_class(name: str, folder: Path = CLASSES) -> AssetClass:
 def _load_subset(path: Path, node: yaml.Node, content: dict[str, Any]) -> AssetClass:
     """The class that `subset_of` names, with the source that stands here."""
     for key in content.keys() - {SUBSET_OF, "source"}:
-        where = f"{path}:{_line(node, (key,))}"
+        where = f"{path}:{line_of(node, (key,))}"
         raise AssetClassError(
             f"{where}: '{key}': a subset has its own '{SUBSET_OF}' and 'source', all else is its class's"
         )
-    name, line = content[SUBSET_OF], _line(node, (SUBSET_OF,))
+    name, line = content[SUBSET_OF], line_of(node, (SUBSET_OF,))
     subset = path.stem.removeprefix(f"{name}-")
     base = path.with_name(f"{name}.yaml")
     if not isinstance(name, str) or subset in (path.stem, "") or not base.exists():
@@ -109,10 +91,10 @@ def _load_subset(path: Path, node: yaml.Node, content: dict[str, Any]) -> AssetC
     except (ValidationError, TypeError) as error:
         load_class(name, base.parent)
         if isinstance(error, ValidationError):
-            raise AssetClassError(_explain(path, node, error)) from error
+            raise AssetClassError(explain(path, node, {**whole, **content}, error)) from error
         raise
     if not isinstance(loaded.source, TableSource):
-        raise AssetClassError(f"{path}:{_line(node, ('source',))}: source: a subset of its own has reader 'table'")
+        raise AssetClassError(f"{path}:{line_of(node, ('source',))}: source: a subset of its own has reader 'table'")
     return loaded
 
 
@@ -144,52 +126,3 @@ def _check_subset(path: Path, loaded: AssetClass) -> None:
     if subsets is not None and loaded.subset not in subsets:
         names = ", ".join(f"{loaded.name}-{s}" for s in subsets)
         raise AssetClassError(f"{path}: '{loaded.fleet}' is not a subset of this class: use one of {names}")
-
-
-def _explain(path: Path, node: yaml.Node, error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors():
-        loc = problem["loc"]
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = f"unknown key '{loc[-1]}'" + did_you_mean(str(loc[-1]), _known_keys(loc[:-1]))
-        elif problem["type"] == "missing":
-            message = f"required key '{loc[-1]}' is missing"
-        elif problem["type"] != "value_error":
-            message += f" (got {problem['input']!r})"
-        where = ".".join(str(part) for part in loc)
-        lines.append(f"{path}:{_line(node, loc)}: {where or 'file'}: {message}")
-    return "\n".join(lines)
-
-
-def _known_keys(loc: tuple[int | str, ...]) -> set[str]:
-    """Keys that the section at `loc` may have."""
-    sections: dict[str, list[type[Spec]]] = {
-        "channels": [Channel, Waveform],
-        "derived": [Derived],
-        "settings": [Setting],
-        "alarms": [Alarm],
-        "time": [Time],
-        "life": [Life, Healthy],
-        "labels": [Labels],
-        "features": [Features],
-        "costs": [Costs],
-        "source": [CmapssSource, TableSource, SimulationSource, FailureLog, SourceFile, Place],
-    }
-    models = sections.get(str(loc[0]), []) if loc else [AssetClass]
-    return {key for model in models for key in model.model_fields}
-
-
-def _line(node: yaml.Node, loc: tuple[int | str, ...]) -> int:
-    """Line of the deepest YAML node that the path `loc` reaches."""
-    line = node.start_mark.line + 1
-    for part in loc:
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == part:
-                    line, node = key.start_mark.line + 1, value
-                    break
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-    return line

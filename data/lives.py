@@ -35,24 +35,25 @@ def divide(cls: AssetClass, recording: Recording) -> tuple[list[Life], np.ndarra
 
     A life that no failure or repair ends, ends as `life.ends` of the class says. Returns the lives, the life of each
     observation int32[T], and the failures and repairs that end no life, because they come before the record or after
-    another one.
+    another one. Of a failure and a repair at one time, or within one assembled observation, the failure counts: what
+    failed is repaired, and the order of a log says nothing.
     """
-    time, ends = recording.time, sorted(recording.ends, key=lambda end: end.time)
+    time, ends = recording.time, sorted(recording.ends, key=lambda end: (end.time, end.kind != "failure"))
     begins = starts(recording)
     stops = np.append(begins[1:], time.size)
-    lives = []
+    lives, used = [], []
     for number, (start, stop) in enumerate(zip(begins, stops, strict=True)):
         first, last = int(time[start]), int(time[stop - 1])
         following = int(time[stop]) if stop < time.size else None
         end = next((e for e in ends if first <= e.time and (following is None or e.time < following)), None)
+        used += [end]
         final = following is None
         fails = cls.life.ends == "failure" and not (final and recording.censored)
         known_new = number > 0 or _begins_new(cls, recording)
         kind: Kind = end.kind if end else "failure" if fails else "censored"
         when = end.time if end else last
         lives.append(Life(recording.asset, number, first, last, when, kind, recording.held_out, known_new))
-    used = {life.end for life in lives}
-    outside = [end for end in ends if end.time not in used]
+    outside = [end for end in ends if not any(end is each for each in used)]
     return lives, np.repeat(np.arange(len(lives), dtype=np.int32), stops - begins), outside
 
 

@@ -53,7 +53,7 @@ class Report:
         self.files: dict[str, dict[str, int]] = {}
         self.counts: Counter[str] = Counter()
         self.notes: list[str] = []
-        self._rejections: dict[tuple[str, str], tuple[int, str]] = {}  # the first of each file and reason
+        self._rejections: dict[tuple[str, str], str] = {}  # the first of each file and reason
         self._rejected = csv.writer(rejected, lineterminator="\n") if rejected else None
         if self._rejected:
             self._rejected.writerow(["file", "row", "reason", "content"])
@@ -69,8 +69,7 @@ class Report:
     def reject(self, file: str, row: int, reason: str, content: str) -> None:
         """Set a row of the source aside; `row` counts data rows from 1."""
         self.counts["rejected"] += 1
-        if (file, reason) not in self._rejections:
-            self._rejections[file, reason] = row, content
+        self._rejections.setdefault((file, reason), f"rejected: {file}: {reason}, first in row {row}: {content}")
         if self._rejected:
             self._rejected.writerow([file, row, reason, content])
 
@@ -112,13 +111,19 @@ class Report:
 
     def ends(self, lives: Sequence[Life], outside: Sequence[End]) -> None:
         """How the `lives` of one machine ended, and which of its failures and repairs are `outside` of all of them."""
+        ending = {life.end: life.kind for life in lives}
         for end in outside:
-            self.counts["failures_outside_record"] += 1
-            if self.counts["failures_outside_record"] <= EXAMPLES:
-                when = moment(self.cls, end.time)
+            what = "ends_at_the_same_time" if end.time in ending else "failures_outside_record"
+            self.counts[what] += 1
+            if self.counts[what] <= EXAMPLES:
+                why = (
+                    f"a {ending[end.time]} ends that life already, at the same time or within the same observation"
+                    if end.time in ending
+                    else "it is before its first row, or after the last with another one between; correct the time, or "
+                    "take it out"
+                )
                 self.note(
-                    f"failure log: {end.kind} of {lives[0].asset} at {when} ends no life: it is before its first row, "
-                    "or after the last with another one between; correct the time, or take it out"
+                    f"failure log: {end.kind} of {lives[0].asset} at {moment(self.cls, end.time)} ends no life: {why}"
                 )
         for life in lives:
             silent = life.end - life.last
@@ -211,8 +216,7 @@ class Report:
         report = self.summary()
         found = [f"{report['fleet']}: {report['assets']} machines, {report['observations']:,} observations"]
         found += [f"{name.replace('_', ' ')}: {count:,}" for name, count in report["counts"].items() if count]
-        for (file, reason), (row, content) in self._rejections.items():
-            found.append(f"rejected: {file}: {reason}, first in row {row}: {content}")
+        found += self._rejections.values()
         for name, channel in report["channels"].items():
             for what in ("missing", "unparsable", "out_of_range"):
                 if channel[what]:

@@ -65,8 +65,21 @@ class Splits:
         return [folds[number] for number in sorted(folds)]
 
 
-def split(cls: AssetClass, lives: Sequence[Life], params: SplitParams) -> dict[str, str | int]:
-    """Asset → "test" or a fold 0 … k − 1, in the order of `lives`. Raises `SplitError` where there is too little."""
+# What becomes of entries of a failure log that end no life, as quality.json counts it.
+UNUSED = {
+    "log_rows_rejected": "without asset or usable time, see artifacts/{fleet}/rejected.csv",
+    "log_rows_of_other_kinds": "of a kind in neither source.failures.failure_values nor repair_values",
+    "failures_of_unknown_assets": "of machines that have no usable row, or whose ids are written otherwise there",
+    "failures_outside_record": "before the first row of their machine, or after another one without rows between",
+}
+
+
+def split(
+    cls: AssetClass, lives: Sequence[Life], params: SplitParams, counts: Mapping[str, int] | None = None
+) -> dict[str, str | int]:
+    """Asset → "test" or a fold 0 … k − 1, in the order of `lives`. Raises `SplitError` where there is too little; what
+    `counts` of quality.json tell of the failure log, it then says.
+    """
     by_asset: dict[str, list[Life]] = {}
     for life in sorted(lives, key=lambda life: (life.asset, life.life)):
         by_asset.setdefault(life.asset, []).append(life)
@@ -77,7 +90,7 @@ def split(cls: AssetClass, lives: Sequence[Life], params: SplitParams) -> dict[s
     ordered = sorted(set(by_asset) - official, key=lambda asset: (length[asset], asset))
     failed = [asset for asset in ordered if failures[asset]]
     rest = [asset for asset in ordered if not failures[asset]]
-    _require_failures(cls, len(failed), bool(official))
+    _require_failures(cls, len(failed), bool(official), counts or {})
 
     rng = np.random.default_rng(params.seed)
     if official:
@@ -90,15 +103,22 @@ def split(cls: AssetClass, lives: Sequence[Life], params: SplitParams) -> dict[s
     return {asset: "test" if asset in test else fold_of[asset] for asset in dict.fromkeys(life.asset for life in lives)}
 
 
-def _require_failures(cls: AssetClass, failed: int, official: bool) -> None:
+def _require_failures(cls: AssetClass, failed: int, official: bool, counts: Mapping[str, int]) -> None:
     needed = 2 if official else 3
     if failed < needed:
         have = {0: "none has failed", 1: "one has failed"}.get(failed, f"{failed} have failed")
+        log = getattr(cls.source, "failures", None)
+        say = (
+            f"they have to be in {log.file}, with one of source.failures.failure_values if it has kinds, as named"
+            if log
+            else "say so by source.failures (a failure log) or, when each record ends with one, by life.ends: failure"
+        )
+        unused = [f"{why.format(fleet=cls.fleet)} ({counts[name]})" for name, why in UNUSED.items() if counts.get(name)]
         raise SplitError(
             f"{cls.fleet}: of the machines to learn from {have}; {needed} that failed are needed, two to cross-validate"
             + ("" if official else " and one to test")
-            + ". Add their records; if failures are in them, say so by source.failures (a failure log) or, when each "
-            f"record ends with one, by life.ends: failure in data/asset_classes/{cls.name}.yaml"
+            + f". Add their records; if failures are in them, {say} in data/asset_classes/{cls.name}.yaml"
+            + (f". Rows of the failure log that end no life are {'; '.join(unused)}" if unused else "")
         )
 
 
@@ -165,7 +185,8 @@ def read_splits(path: Path) -> Splits:
 def run_stage(fleet: str, params: SplitParams) -> Splits:
     cls = read_class(fleet)
     lives = read_lives(paths.artifact(fleet, "lives.csv"))
-    machines = split(cls, lives, params)
+    quality = json.loads(paths.artifact(fleet, "quality.json").read_text(encoding="utf-8"))
+    machines = split(cls, lives, params, quality["counts"])
     held_out = {asset for asset, part in machines.items() if part == "test"}
     observations = Observations(paths.observations(fleet), cls)
     splits = Splits(params.seed, machines, cuts(cls, lives, held_out, observations, params.seed))

@@ -89,6 +89,13 @@ def scored(evidence: Evidence) -> pd.DataFrame:
     return rows.assign(inside=inside(rows, evidence.cap))
 
 
+def unfamiliar(table: pd.DataFrame) -> list[str]:
+    """Machines that ran, for most of the time after warm-up, where no training machine was: those of which the twin
+    itself says that it does not know them."""
+    mean = table[table.warm].groupby("asset").unfamiliar.mean()
+    return [str(asset) for asset in mean.index[mean > 0.5]]
+
+
 def badly_covered(evidence: Evidence) -> tuple[int, int]:
     """How many test machines have the truth outside the interval most of the time, and of how many."""
     judged = evidence.table[evidence.table.exact & evidence.table.warm]

@@ -107,13 +107,26 @@ def label_rows(
 def require_labels(fleet: str, rows: pd.DataFrame) -> None:
     """Raise `DataError` where some fold would leave nothing to learn from."""
     training = rows[(rows.fold != TEST) & rows.warm]
+    if training.empty:
+        raise DataError(
+            f"{fleet}: no training machine was ever warm: for features.warm_up ticks, without a gap of time.max_gap, "
+            "all conditions and a sensor have to be received and in range; see which channels are not in "
+            f"artifacts/{fleet}/quality.json, or lower features.warm_up"
+        )
     for fold in sorted(rows.fold[rows.fold != TEST].unique()):
         fitted = training[training.fold != fold]
         without = f"{fleet}: without the machines of fold {fold} there is no row after warm-up"
-        if not fitted.exact.any():
+        known = fitted.lower[fitted.exact]
+        if known.empty:
             raise DataError(
                 f"{without} whose remaining life is known: add machines that failed, or lower labels.cap or "
                 "features.warm_up"
+            )
+        if known.nunique() < 2:
+            raise DataError(
+                f"{fleet}: without the machines of fold {fold} all rows after warm-up whose remaining life is known "
+                f"have the same, {known.iloc[0]:g}, and nothing can be told apart: add machines recorded until they "
+                "failed; if there are such, correct the times of the failure log, or raise labels.cap"
             )
         if fitted.healthy.sum() < 2:
             raise DataError(f"{without} that is healthy: lower life.healthy.min_remaining or features.warm_up")

@@ -21,6 +21,9 @@ FINDINGS = {
     "out_of_order": "rows out of order; sorted",
     "rejected": "rows set aside, kept in rejected.csv",
     "failures_outside_record": "failures or repairs outside any record",
+    "failures_of_unknown_assets": "failures or repairs of machines without rows",
+    "ends_at_the_same_time": "failures or repairs at the end of a life that another one ends",
+    "log_rows_of_other_kinds": "rows of the log that are neither failure nor repair",
 }
 
 

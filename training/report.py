@@ -100,6 +100,7 @@ def remaining_life(evidence: Evidence, unit: str) -> dict[str, Any]:
         ],
         "badly_covered": bad,
         "coverage_judged": judged,
+        "unfamiliar": ev.unfamiliar(evidence.table),
     }
 
 

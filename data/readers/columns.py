@@ -32,6 +32,11 @@ def require(cls: AssetClass, file: str, names: Sequence[str], column: str, purpo
     )
 
 
+def written(cls: AssetClass) -> str:
+    """How times are to be written."""
+    return "cycle numbers" if cls.time.unit == "cycle" else "ISO 8601 or seconds since 1970"
+
+
 def asset_ids(column: pa.Array, file: str) -> tuple[pa.Array, np.ndarray]:
     """Ids as text, and where there are any. Raises `SourceError` for one that is no identifier."""
     ids = pc.utf8_trim_whitespace(column.cast(pa.string()))

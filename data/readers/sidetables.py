@@ -7,10 +7,10 @@ import pyarrow as pa
 
 from data.asset_class import AssetClass, TableSource
 from data.errors import SourceError
-from data.quality import Report, moment
+from data.quality import REFUSED_SHARE, Report, moment
 from data.readers import files
 from data.readers.cells import numbers, times
-from data.readers.columns import asset_ids, require
+from data.readers.columns import asset_ids, require, written
 from data.recording import End
 
 
@@ -27,21 +27,31 @@ def failure_log(cls: AssetClass, source: TableSource, folder: Path, report: Repo
     kind_of |= {word.casefold(): "repair" for word in log.repair_values}
     ends: dict[str, list[End]] = {}
     ignored: Counter[str] = Counter()
+    rows, unreadable = 0, []  # times that are there
     columns = [log.asset, log.time, *([log.kind] if log.kind else [])]
     for batch in files.batches(folder / log.file, columns, source.separator, report):
         report.file(log.file, batch.rows.num_rows)
         ids, present = asset_ids(batch.rows[log.asset], log.file)
         when = times(batch.rows[log.time], cls.time.unit, source.timezone)
+        rows, unreadable = rows + len(ids), unreadable + batch.rows[log.time].filter(pa.array(when.bad)).to_pylist()
         words = batch.rows[log.kind].cast(pa.string()).to_pylist() if log.kind else [log.failure_values[0]] * len(ids)
         for row, (asset, word) in enumerate(zip(ids.to_pylist(), words, strict=True)):
             kind = kind_of.get((word or "").strip().casefold())
             if not (present[row] and when.known[row]):
                 report.reject(log.file, batch.number(row), "no asset or usable time", files.content(batch, row))
+                report.counts["log_rows_rejected"] += 1
             elif kind is None:
                 ignored[word or ""] += 1
             else:
                 ends.setdefault(asset, []).append(End(int(when.values[row]), kind))  # type: ignore[arg-type]
+    if len(unreadable) > REFUSED_SHARE * rows:
+        raise SourceError(
+            f"{log.file}, column '{log.time}': {len(unreadable) / rows:.0%} of its times cannot be used, e.g. "
+            f"{unreadable[0]!r}; expected are {written(cls)}: check source.failures.time in "
+            f"data/asset_classes/{cls.name}.yaml, or write the times anew"
+        )
     for word, count in ignored.items():
+        report.counts["log_rows_of_other_kinds"] += count
         report.note(
             f"{log.file}: {count} rows of kind '{word}' are neither failure nor repair and end no life; "
             "if they should, add the word to source.failures.failure_values or repair_values"

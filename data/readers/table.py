@@ -22,7 +22,7 @@ from data.errors import SourceError
 from data.quality import EXAMPLES, REFUSED_SHARE, Report
 from data.readers import files
 from data.readers.cells import numbers, times
-from data.readers.columns import asset_ids, require
+from data.readers.columns import asset_ids, require, written
 from data.readers.partition import Partition
 from data.readers.sidetables import failure_log, note_strangers, settings_table
 from data.recording import Recording
@@ -91,10 +91,9 @@ def _scan(
         rows += batch.rows.num_rows
     report.file(path.name, rows)
     if timeless > REFUSED_SHARE * rows:
-        expected = "cycle numbers" if cls.time.unit == "cycle" else "ISO 8601 or seconds since 1970"
         raise SourceError(
             f"{path.name}, column '{where['time']}': {timeless / rows:.0%} of its times cannot be used, "
-            f"e.g. {example!r}; expected are {expected}: check source.time in data/asset_classes/{cls.name}.yaml"
+            f"e.g. {example!r}; expected are {written(cls)}: check source.time in data/asset_classes/{cls.name}.yaml"
         )
 
 

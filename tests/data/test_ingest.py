@@ -6,7 +6,7 @@ import pytest
 
 from data import command, ingest, paths, resolve
 from data.class_file import load
-from data.errors import SourceError
+from data.errors import SourceError, SplitError
 from data.lives import read_lives
 from data.observations import Observations
 from data.splits import SplitParams
@@ -55,6 +55,36 @@ def test_from_a_table_to_splits(stages):
     assert (quality["assets"], quality["rows"], quality["observations"]) == (5, 110, 110)
     splits = run_splits(fleet, SplitParams())
     assert (len(splits.test), len(splits.train), len(splits.cuts)) == (1, 4, 1)
+
+
+def test_failures_that_were_lost_on_the_way_are_named_by_split(stages, workspace):
+    text = HEADER + "".join(rows(f"f{n}", range(20 + n)) for n in range(5))
+    fleet = stages(text, source={"failures": {"file": "log.csv", "kind": "what"}})
+    log = "f0,1200,failure\nf1,soon,failure\nf2,,failure\nF3,1400,failure\nf4,1500,failed\nf4,-1,failure\n"
+    (workspace / "data/sources/log.csv").write_text("asset,time,what\n" + log)
+    run(fleet)
+    with pytest.raises(SplitError) as error:
+        run_splits(fleet, SplitParams())
+    told = str(error.value)
+    assert "one has failed; 3 that failed are needed" in told
+    assert "if failures are in them, they have to be in log.csv" in told
+    assert "end no life are without asset or usable time, see artifacts/fan/rejected.csv (2); of a kind in " in told
+    for what in ("repair_values (1)", "ids are written otherwise there (1)", "before the first row of their machine"):
+        assert what in told
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_a_repair_within_the_observation_of_a_failure_leaves_it_a_failure(stages, workspace, newest_first):
+    """Whatever the order of the log: assembled, both lie at the end of one observation."""
+    changes = {"time": {"assemble": True}, "source": {"failures": {"file": "log.csv", "kind": "what"}}}
+    fleet = stages(HEADER + rows("a", range(8)) + "a,450,1500,1\n" + rows("a", range(20, 30)), **changes)
+    log = ["a,460,failure\n", "a,470,repair\n", "a,470,repair\n"]
+    (workspace / "data/sources/log.csv").write_text("asset,time,what\n" + "".join(log[:: -1 if newest_first else 1]))
+    report = run(fleet)
+    assert [life.kind for life in read_lives(paths.artifact(fleet, "lives.csv"))] == ["failure", "censored"]
+    assert report.counts["ends_at_the_same_time"] == 2
+    (note,) = report.notes
+    assert "repair of a at 1970-01-01T00:08:00Z ends no life: a failure ends that life already" in note
 
 
 def test_a_machine_with_one_observation_goes_through(stages):

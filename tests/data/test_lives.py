@@ -51,6 +51,14 @@ def test_failures_that_end_no_life_are_counted(fan, minutes, count):
     assert len(outside) == count
 
 
+@pytest.mark.parametrize("kinds", [("failure", "repair"), ("repair", "failure"), ("failure", "failure")])
+def test_of_a_failure_and_a_repair_at_one_time_the_failure_counts(fan, kinds):
+    first, second = (End(2 * MINUTE, kind) for kind in kinds)
+    lives, _, outside = divide(fan(), recording([1, 2, 5], ends=(first, second), censored=True))
+    assert [life.kind for life in lives] == ["failure", "censored"]
+    assert outside == [End(2 * MINUTE, min(kinds, key=lambda kind: kind != "repair"))]
+
+
 def test_life_and_event_columns_start_lives(fan):
     rec = recording([1, 2, 3, 4], life=np.array([5, 5, 8, 8]), event=np.array([0, 0, 0, 1], np.int8))
     assert [life[:2] for life in summary(fan(), rec)] == [(1, 2), (3, 3), (4, 4)]

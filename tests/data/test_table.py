@@ -173,6 +173,15 @@ def test_a_failure_log_joins_by_machine(fan, read):
     assert report.counts["rejected"] == 1
     assert any("'inspection'" in note for note in report.notes)
     assert any("'Z'" in note for note in report.notes)
+    assert (report.counts["log_rows_rejected"], report.counts["log_rows_of_other_kinds"]) == (1, 1)
+
+
+def test_a_failure_log_whose_times_mostly_cannot_be_used_is_refused(fan, read):
+    log = "asset,time,what\nA,03.01.2026,failure\nA,31.01.2026 07:00,failure\nA,2026-01-01,failure\n"
+    with pytest.raises(SourceError, match=r"log\.csv, column 'time': 67% .* e\.g\. '03\.01\.2026'; .*ISO 8601"):
+        read(fan(**LOG), fan=ROWS, log=log)
+    _, report = read(fan(**LOG), fan=ROWS, log="asset,time,what\nA,,failure\nA,,failure\nA,2026-01-01,failure\n")
+    assert report.counts["log_rows_rejected"] == 2  # not yet filled in is no wrong format
 
 
 def test_a_failure_log_without_its_column_is_refused(fan, read):

@@ -8,7 +8,7 @@ from data.lives import Life
 from data.observations import Observations, Timeline, Writer
 from data.splits import Splits
 from features.history import Table
-from tests.training.tables import asset_class, machines
+from tests.training.tables import CAP, asset_class, machines
 from training.feature_table import label_rows, read_history, require_labels, subset
 
 SECOND = 10**9
@@ -27,6 +27,21 @@ def test_without_known_ends_there_is_nothing_to_learn():
 def test_one_machine_alone_leaves_its_fold_nothing():
     with pytest.raises(DataError, match="fold 0"):
         require_labels("machine", machines(1))
+
+
+def test_where_nobody_was_seen_near_its_failure_there_is_nothing_to_tell_apart():
+    """As where a log has failures long after the last rows of their machines: all that is known is the cap."""
+    rows = machines(8)
+    far = rows[rows.lower == CAP]
+    with pytest.raises(
+        DataError, match=r"machine: without the machines of fold 0 .* have the same, 100, .*failure log"
+    ):
+        require_labels("machine", far)
+
+
+def test_where_nothing_was_ever_warm_the_channels_are_to_blame():
+    with pytest.raises(DataError, match=r"ever warm: .*conditions and a sensor .*artifacts/machine/quality\.json"):
+        require_labels("machine", machines(8).assign(warm=False))
 
 
 def test_without_healthy_rows_nothing_is_odd():

@@ -115,6 +115,7 @@ def machine(asset, error, hours=120):
         "warm": np.arange(hours) >= 5, "rul": said, "rul_lower": said - 4,
         "rul_upper": np.where(said + 4 < 100, said + 4, np.inf),
         "failure_probability": np.where(said <= 10, 0.95, 0.02), "scored": np.arange(hours) == 60,
+        "unfamiliar": 0.0,
     }  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -214,6 +215,15 @@ def test_the_page_stands_alone_and_says_what_was_measured(known):
         assert said in page.text, said
     assert len(html) < 3e6
     assert report.page(known) == html
+
+
+def test_machines_that_the_twin_did_not_know_are_named(known):
+    assert "It did not know" not in Page(report.page(known)).text
+    strange = known.table.asset.isin(["M-2", "M-5"]) & (known.table.row > 20)
+    table = known.table.assign(unfamiliar=np.where(strange, 0.9, 0.0))
+    told = Page(report.page(replace(known, table=table))).text
+    assert "It did not know 2 of the held-out machines" in told
+    assert "(M-2, M-5): most of the time" in told
 
 
 def test_simulated_machines_are_called_so(known):
