@@ -111,15 +111,7 @@ class Time(Spec):
     max_gap: Positive  # a longer silence makes the twin warm up again
 
     @model_validator(mode="after")
-    def _whole_observations(self) -> Time:
-        # A tick falls on an observation: another length would be kept on no machine, while features count in it.
-        observations = self.tick / self.interval
-        if round(observations) < 1 or not math.isclose(observations, round(observations), rel_tol=1e-6):
-            below = max(math.floor(observations), 1) * self.interval
-            raise ValueError(
-                f"tick {self.tick:g} must be a whole multiple of interval {self.interval:g}, for models look at "
-                f"observations: write tick: {below:g} or {below + self.interval:g}"
-            )
+    def _gap_is_no_interval(self) -> Time:
         if self.max_gap < self.interval:
             raise ValueError(
                 f"max_gap {self.max_gap:g} must not be shorter than interval {self.interval:g}: each observation would "

@@ -106,21 +106,6 @@ def test_a_key_that_stands_there_twice_is_refused(fan, workspace):
         load("fan", file.parent)
 
 
-@pytest.mark.parametrize(
-    ("interval", "tick", "told"),
-    [(60, 150, "write tick: 120 or 180"), (60, 59, "tick: 60 or 120"), (3600, 900, "tick: 3600 or 7200")],
-)
-def test_a_tick_is_a_whole_number_of_observations(said, interval, tick, told):
-    (line,) = said(time={"interval": interval, "tick": tick, "max_gap": 86400})
-    assert f"tick {tick} must be a whole multiple of interval {interval}" in line
-    assert told in line
-
-
-@pytest.mark.parametrize(("interval", "tick"), [(60, 60), (60, 600), (0.1, 0.3), (1 / 3, 1)])
-def test_whole_multiples_are_accepted(fan, interval, tick):
-    assert fan(time={"interval": interval, "tick": tick}).time.tick == tick
-
-
 def test_a_gap_is_longer_than_an_interval(said):
     (line,) = said(time={"interval": 60, "max_gap": 30})
     assert "max_gap 30 must not be shorter than interval 60" in line
