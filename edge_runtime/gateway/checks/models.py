@@ -10,6 +10,7 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.errors import EdgeError
 from edge_runtime.gateway.checks.here import nearest
 from edge_runtime.gateway.checks.line import Line
+from edge_runtime.gateway.checks.ranges import Ranges, ranges_of
 from edge_runtime.gateway.config import GatewayConfig
 from edge_runtime.gateway.estimate import Estimate, estimate
 from edge_runtime.gateway.machines import Machines, read_machines
@@ -22,8 +23,8 @@ from edge_runtime.providers import load_best
 NAMED = 5  # machines named in one line
 
 
-def check_models(config: GatewayConfig) -> Iterator[Line]:
-    """Bundles, then what needs them: machines, their channels, and the room that they take."""
+def check_models(config: GatewayConfig, ranges: Ranges) -> Iterator[Line]:
+    """Bundles, then what needs them: machines, their channels, and the room that they take. Fills `ranges`."""
     bundles: dict[str, Bundle] = {}
     for name, folder in config.bundles.items():
         try:
@@ -50,6 +51,7 @@ def check_models(config: GatewayConfig) -> Iterator[Line]:
         for problem in problems[1:] or problems:
             yield Line("machines", path, "FAIL", problem.removeprefix(path).lstrip(" ,:"))
         return
+    ranges |= ranges_of(contracts, machines)
     for name, listed in machines.items():
         result: Literal["ok", "warn"] = "ok" if listed.assets else "warn"
         yield Line("machines", name, result, f"{len(listed.assets):,} machines")

@@ -19,6 +19,7 @@ from tests.edge_runtime.broker import running
 from tests.edge_runtime.certificates import Authority
 from tests.edge_runtime.gateway.plant import GATEWAY, MQTT, write_plant
 from tests.edge_runtime.gateway.statuses import full_status
+from tests.edge_runtime.sources.modbus.modbus_server import ModbusServer
 
 
 @pytest.fixture(scope="module")
@@ -216,6 +217,41 @@ def test_channels_that_do_not_exist_are_named(tmp_path):
     path = write_plant(tmp_path, GATEWAY + MODBUS)
     details = [line.detail for line in check(path) if line.part == "mapping" and line.result == "FAIL"]
     assert "source drives reads channel 'sped' of p-1, a tiny: did you mean 'speed'?" in details
+
+
+DEVICE = """
+[[source]]
+type = "modbus"
+name = "drives"
+host = "127.0.0.1"
+port = {port}
+values = [
+  {{{{ asset = "p-1", channel = "flow", address = 0, type = "float32", order = "{order}", scale = {scale} }}}},
+  {{{{ asset = "p-2", channel = "flow", address = 2 }}}},
+]
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "order", "scale", "result", "told"),
+    [
+        ([0x0000, 0x41AC], "CDAB", 1, "ok", "21.5 (registers 0x0000 0x41AC)"),
+        ([0x0000, 0x41AC], "ABCD", 1, "warn", 'right order of bytes and words? order = "CDAB" would give 21.5'),
+        ([0x0000, 0x4357], "ABCD", 0.1, "warn", 'right order of bytes and words? order = "CDAB" would give 21.5'),
+        ([0x8F5C, 0x41AC], "ABCD", 1, "warn", 'type and scale right? order = "CDAB" would give 21.57'),
+        ([0x0000, 0x41AC], "CDAB", 100, "warn", "2150 (registers 0x0000 0x41AC): outside the channel's range, 0 … 400"),
+        ([0x0000, 0x7F80], "CDAB", 1, "FAIL", "inf (registers 0x0000 0x7F80): no finite number in the channel's range"),
+    ],
+)
+def test_a_reading_that_cannot_be_is_told_with_what_may_be_set_wrongly(find, words, order, scale, result, told):
+    with ModbusServer() as server:
+        server.set(16, 0, [*words, 50])
+        lines = find(GATEWAY + DEVICE.format(port=server.port, order=order, scale=scale))
+    line = lines["source drives", "drives: p-1 flow (unit 1, holding 0)"]
+    assert line.result == result
+    assert told in line.detail
+    assert line.detail.count("order of bytes") == (result != "ok")
+    assert lines["source drives", "drives: p-2 flow (unit 1, holding 2)"].detail == "50 (registers 0x0032)"
 
 
 REPLAY = """
