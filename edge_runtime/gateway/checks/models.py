@@ -73,6 +73,9 @@ def _mapping(config: GatewayConfig, bundles: dict[str, Bundle], machines: dict[s
     class_of = {asset: name for name, listed in machines.items() for asset in listed.assets}
     for problem in unwritable(config.commands.allow, config.sources, contracts, class_of, config.gateway.machines):
         yield Line("commands", "allow", "FAIL", problem)
+    if not config.sources:
+        yield Line("mapping", "no source", "warn", "nothing is read: write a [[source]], see docs/gateway.md")
+        return
     missing = gaps(contracts, machines, told)
     for gap in missing:
         of = ", ".join(gap.assets[:NAMED])

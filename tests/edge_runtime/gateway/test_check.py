@@ -105,7 +105,7 @@ def test_a_folder_that_others_may_enter_is_refused(find, tmp_path):
     assert find()["data", str(tmp_path / "data")].detail == "can be written"
     (tmp_path / "data").rmdir()
     (tmp_path / "data").write_text("")
-    assert failures(find())
+    assert "is a file" in failures(find())["data", str(tmp_path / "data")]
 
 
 def test_secrets_that_others_may_read_are_named(find, tmp_path):
@@ -120,7 +120,7 @@ def test_secrets_that_others_may_read_are_named(find, tmp_path):
     text = text.replace('url = "{plant}"', 'url = "{plant}"\nusername = "gw"\npassword_file = "word"')
     lines = find(text)
     assert f"chmod 600 {key}" in failures(lines)["secrets", "link.tls.key"]
-    assert lines["secrets", "sources[0].settings.password_file"].result == "ok"
+    assert lines["secrets", "source plant.password_file"].result == "ok"
     assert f"chmod 600 {key}" in failures(lines)["link", "broker mqtts://localhost:1"]
 
 
@@ -316,6 +316,21 @@ def test_a_gateway_that_runs_is_left_alone(find):
         server.stop()
 
 
+def test_an_address_that_is_not_of_this_computer_is_no_running_gateway(find, tmp_path):
+    (tmp_path / "word").write_text("0123456789abcdef\n")
+    (tmp_path / "word").chmod(0o600)
+    http = 'host = "192.0.2.1"\ntoken_file = "word"\nport = 9464'
+    detail = failures(find((GATEWAY + MQTT).replace("port = 0", http)))["http", "192.0.2.1:9464"]
+    assert "address of this computer" in detail
+    assert "already" not in detail
+
+
+def test_a_gateway_without_a_source_is_told_so_and_not_channel_by_channel(find):
+    lines = find(GATEWAY)
+    assert [key for key in lines if key[0] == "mapping"] == [("mapping", "no source")]
+    assert "write a [[source]]" in lines["mapping", "no source"].detail
+
+
 def test_commands_need_a_key_that_is_one(find, tmp_path):
     commands = '[commands]\nenabled = true\npublic_key = "centre.pem"\nstop_file = "stop"\n'
     (tmp_path / "centre.pem").write_text("nonsense")
@@ -323,7 +338,8 @@ def test_commands_need_a_key_that_is_one(find, tmp_path):
     (tmp_path / "stop").write_text("")
     assert find(GATEWAY + MQTT + commands)["commands", "stop_file"].result == "warn"
     (tmp_path / "centre.pem").unlink()
-    assert "No such file" in failures(find(GATEWAY + MQTT + commands))["commands", "public_key"]
+    told = failures(find(GATEWAY + MQTT + commands))["commands", "public_key"]
+    assert told.startswith(f"{tmp_path / 'centre.pem'} cannot be read (No such file or directory): name the file")
     allow = 'allow = [{{ asset = "p-9", channel = "speed", low = 0, high = 1 }}]\n'
     assert "machine 'p-9' is not in" in failures(find(GATEWAY + MQTT + commands + allow))["commands", "allow"]
 
