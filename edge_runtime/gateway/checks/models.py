@@ -12,6 +12,7 @@ from edge_runtime.gateway.checks.here import nearest
 from edge_runtime.gateway.checks.line import Line
 from edge_runtime.gateway.checks.ranges import Ranges, ranges_of
 from edge_runtime.gateway.config import GatewayConfig
+from edge_runtime.gateway.counting import miscounted
 from edge_runtime.gateway.estimate import Estimate, estimate
 from edge_runtime.gateway.machines import Machines, read_machines
 from edge_runtime.gateway.mapping import Feed, channels_of, feeds, gaps, strangers, unused
@@ -67,6 +68,8 @@ def _mapping(config: GatewayConfig, bundles: dict[str, Bundle], machines: dict[s
     files = [source for source in config.sources if source.type == "replay"]
     for problem in strangers(contracts, machines, feeds([one for one in config.sources if one not in files])):
         yield Line("mapping", "reads what is not there", "FAIL", problem)
+    for problem in dict.fromkeys(miscounted(contracts, machines, config.sources)):
+        yield Line("mapping", "times", "FAIL", problem)
     for source in files:
         for problem in unused(source.settings, contracts, machines):
             yield Line("mapping", f"{source.name}: {source.settings.path.name}", "warn", problem)
