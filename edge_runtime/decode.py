@@ -76,6 +76,7 @@ def decode_strict(kind: type[T], value: Any, where: str, folder: Path) -> T:
     """The same for what people write: `ProblemsError` tells all. A `Path` is relative to `folder`.
 
     A `ValueError` of a dataclass's own `__post_init__` is told with its place. A field `class_` is the key `class`.
+    What a dataclass has under `INSTEAD` is told to who writes a key that many expect, and that is not there on purpose.
     """
     decoder = _Decoder(folder)
     decoded = decoder.decode(kind, value, where)
@@ -159,10 +160,15 @@ class _Decoder:
         if kind is Path and type(value) is str and value and "\0" not in value:
             return (self.folder or Path()) / value
         if type(value) is not kind:
-            return self.wrong(_NAMES[kind], value, where)
+            return self.wrong(_NAMES[kind] + self.plainly(kind, value), value, where)
         if self.folder is not None and kind is float and not math.isfinite(value):
             return self.wrong("a finite number", value, where)
         return value
+
+    def plainly(self, kind: Any, value: Any) -> str:
+        """For who writes "5 s" or "1 GB"."""
+        looks_so = kind in (int, float) and isinstance(value, str) and value.strip()[:1] in tuple("+-.0123456789")
+        return " without quotes and unit (seconds, bytes)" if self.folder is not None and looks_so else ""
 
     def annotated(self, arguments: tuple[Any, ...], value: Any, where: str) -> Any:
         decoded = self.decode(arguments[0], value, where)
@@ -185,20 +191,21 @@ class _Decoder:
         return self.problem(f"{where}: expected one of {listed}, got {shown(value)}{hint}")
 
     def object(self, kind: Any, value: Any, where: str) -> Any:
-        if not isinstance(value, dict):
-            return self.wrong("an object", value, where)
         hints = _hints(kind)
         fields = {field.name.rstrip("_"): field for field in dataclasses.fields(kind) if field.init}
+        if not isinstance(value, dict):
+            return self.wrong(self.table([key for key, field in fields.items() if _required(field)]), value, where)
         before = len(self.problems)
         if self.folder is not None:
             for key in value:
                 if key not in fields:
-                    self.problem(f"{where}.{key} is no key of {where}: {suggest(str(key), list(fields))}")
+                    instead = getattr(kind, "INSTEAD", {}).get(key) or suggest(str(key), list(fields))
+                    self.problem(f"{where}.{key} is no key of {where}: {instead}")
         given = {}
         for key, field in fields.items():
             if key in value:
                 given[field.name] = self.decode(hints[field.name], value[key], f"{where}.{key}")
-            elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            elif _required(field):
                 self.problem(f"{where}.{key} is missing" + self.way_out(key, hints[field.name]))
         if len(self.problems) > before:
             return _BAD
@@ -217,9 +224,14 @@ class _Decoder:
         fallback = f"{_EXAMPLES[arguments[0]]} ({_NAMES[arguments[0]]})" if arguments[0] in _EXAMPLES else "…"
         return f": write {key} = {examples[0] if examples else fallback}"
 
+    def table(self, keys: Sequence[str] = ("name",)) -> str:
+        """What is expected where something with `keys` belongs."""
+        within = ", ".join(f"{key} = …" for key in keys) or "…"
+        return "an object" if self.folder is None else f"a table, {{ {within} }}"
+
     def list(self, kinds: tuple[Any, ...], value: Any, where: str) -> Any:
         if not isinstance(value, list):
-            return self.wrong("a list", value, where)
+            return self.wrong("a list" if self.folder is None else "a list, [ … ]", value, where)
         if kinds[-1] is Ellipsis:
             kinds = (kinds[0],) * len(value)
         if len(kinds) != len(value):
@@ -230,8 +242,12 @@ class _Decoder:
 
     def mapping(self, kind: Any, value: Any, where: str) -> Any:
         if not isinstance(value, dict):
-            return self.wrong("an object", value, where)
+            return self.wrong(self.table(), value, where)
         return {key: self.decode(kind, item, f"{where}.{key}") for key, item in value.items()}
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 @functools.cache

@@ -227,7 +227,7 @@ def _is_parquet(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(4) == b"PAR1"
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+        raise DataError(f"{path} cannot be read: {error.strerror}: name a table, CSV or Parquet") from error
 
 
 def _csv(path: Path, findings: Findings) -> Iterator[Any]:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from edge_runtime.errors import ConfigError, EdgeError
 
+NO_SECRET = 'no secret stands in this file: write password_file = "…", a file of mode 600 with it in its first line'
+
 
 @dataclass(frozen=True)
 class Tls:
@@ -38,7 +40,9 @@ def check_private(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}: it holds a secret; make it with mode 600, or name the right file"
+        ) from error
     if mode & 0o077:
         raise ConfigError(
             f"{path} is a secret that others can read (mode {mode & 0o777:03o}): run chmod 600 {path}, "
@@ -59,7 +63,7 @@ def common_name(path: Path) -> str | None:
     try:
         names = x509.load_pem_x509_certificate(path.read_bytes()).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     except OSError as error:
-        raise ConfigError(f"certificate {path} cannot be read: {error.strerror}") from error
+        raise ConfigError(f"certificate {path} cannot be read: {error.strerror}: name its PEM file") from error
     except ValueError as error:
         raise ConfigError(f"{path} holds no certificate in PEM: expected -----BEGIN CERTIFICATE-----") from error
     return str(names[0].value) if names else None
@@ -86,7 +90,10 @@ def _load_authorities(context: ssl.SSLContext, ca: Path | None) -> None:
     except ssl.SSLError as error:
         raise ConfigError(f"ca {ca} holds no certificate in PEM: expected -----BEGIN CERTIFICATE-----") from error
     except OSError as error:
-        raise ConfigError(f"ca {ca} cannot be read: {error.strerror}") from error
+        raise ConfigError(
+            f"ca {ca} cannot be read: {error.strerror}: name the PEM file of the authority, or leave ca out to trust "
+            "those of this computer"
+        ) from error
 
 
 def _load_identity(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
@@ -96,7 +103,9 @@ def _load_identity(context: ssl.SSLContext, certificate: Path, key: Path) -> Non
         why = "they do not belong together" if "MISMATCH" in str(error) else "expected PEM files, the key unencrypted"
         raise ConfigError(f"certificate {certificate} and key {key} cannot be used: {why} ({error})") from error
     except OSError as error:
-        raise ConfigError(f"certificate {certificate} or key {key} cannot be read: {error.strerror}") from error
+        raise ConfigError(
+            f"certificate {certificate} or key {key} cannot be read: {error.strerror}: name the PEM files of both"
+        ) from error
 
 
 def _no_password() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from edge_runtime.contract.text import dump, load
@@ -84,3 +85,15 @@ def public_key(text: str) -> PublicKey:
             f"the centre's public key cannot be read ({error}): give an Ed25519 public key, as PEM or as the "
             "base64 of its 32 bytes"
         ) from error
+
+
+def read_public_key(path: Path) -> PublicKey:
+    """The key in the file `path`; `EdgeError` names the file."""
+    try:
+        return public_key(path.read_text())
+    except OSError as error:
+        raise EdgeError(
+            f"{path} cannot be read ({error.strerror}): name the file with the centre's Ed25519 public key"
+        ) from error
+    except (EdgeError, UnicodeDecodeError) as error:
+        raise EdgeError(f"{path}: {error}") from error

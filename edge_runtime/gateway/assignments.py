@@ -23,9 +23,9 @@ from edge_runtime.contract import bodies
 from edge_runtime.contract.assignment import Assignment, verify
 from edge_runtime.contract.limits import DEFAULT
 from edge_runtime.contract.message import Lane, Outgoing
-from edge_runtime.contract.signature import public_key
+from edge_runtime.contract.signature import read_public_key
 from edge_runtime.contract.text import load
-from edge_runtime.errors import AssignmentRefusedError, EdgeError, WireError
+from edge_runtime.errors import AssignmentRefusedError, WireError
 from edge_runtime.gateway.assigned import decide
 from edge_runtime.gateway.engine import Engine
 from edge_runtime.journal.work import Work
@@ -52,7 +52,7 @@ class AssignmentDesk:
         self._declined: int | None = None
         self._enabled = key is not None
         if key is not None:
-            self._key = public_key(_text(key))
+            self._key = read_public_key(key)
 
     def start(self) -> None:
         if self._enabled and self._thread is None:
@@ -175,10 +175,3 @@ def _told(assignment: Assignment, resumes: bool) -> str:
     if resumes and assignment.state is not None:
         told.append(f"its twin goes on after observation {assignment.state.number} of term {assignment.state.term}")
     return ", ".join(told)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EdgeError(f"[assignments] public_key {path} cannot be read: {error}") from error

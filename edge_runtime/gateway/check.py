@@ -6,7 +6,7 @@ Nothing is started, no message is published and no value written. A gateway that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from edge_runtime.gateway.checks.here import (
 )
 from edge_runtime.gateway.checks.line import Line, finding_line
 from edge_runtime.gateway.checks.models import check_models
+from edge_runtime.gateway.checks.ranges import Ranges, judged
 from edge_runtime.gateway.config import GatewayConfig, SourceConfig, read_config
 from edge_runtime.gateway.sources import make_source
 from edge_runtime.sources.source import Finding
@@ -45,10 +46,11 @@ def check(path: Path, clock: Clock | None = None) -> list[Line]:
         lines += check_computer(config, clock)
         lines += check_folder(config.gateway.data)
         lines += check_secrets(config)
-        lines += check_models(config)
-        for future in sources:
-            lines += future.result()
-        lines += link.result()
+        ranges: Ranges = {}
+        lines += check_models(config, ranges)
+        for source, found in zip(config.sources, sources, strict=True):
+            lines += [finding_line(f"source {source.name}", judged(one, ranges)) for one in found.result()]
+        lines += [finding_line("link", one) for one in link.result()]
     return [
         *lines,
         *check_commands(config.commands),
@@ -57,21 +59,20 @@ def check(path: Path, clock: Clock | None = None) -> list[Line]:
     ]
 
 
-def _source(source: SourceConfig, gateway: str, clock: Clock) -> list[Line]:
-    part = f"source {source.name}"
-    return _tried(part, lambda: list(make_source(source, gateway, clock).check()))
+def _source(source: SourceConfig, gateway: str, clock: Clock) -> list[Finding]:
+    return _tried(lambda: make_source(source, gateway, clock).check())
 
 
-def _link(config: GatewayConfig, clock: Clock) -> list[Line]:
+def _link(config: GatewayConfig, clock: Clock) -> list[Finding]:
     gateway = config.gateway
     return [
-        *_tried("link", lambda: list(check_identity(config.link, gateway.id))),
-        *_tried("link", lambda: check_link(config.link, gateway.site, gateway.id, clock)),
+        *_tried(lambda: list(check_identity(config.link, gateway.id))),
+        *_tried(lambda: check_link(config.link, gateway.site, gateway.id, clock)),
     ]
 
 
-def _tried(part: str, check: Callable[[], Sequence[Finding]]) -> list[Line]:
+def _tried(check: Callable[[], list[Finding]]) -> list[Finding]:
     try:
-        return [finding_line(part, found) for found in check()]
+        return check()
     except (EdgeError, OSError) as error:
-        return [Line(part, "settings", "FAIL", str(error))]
+        return [Finding("settings", False, str(error))]

@@ -24,8 +24,9 @@ from typing import Any, NamedTuple, cast
 
 from edge_runtime.clock import Clock
 from edge_runtime.contract import bodies
-from edge_runtime.contract.command import Command, public_key, verify
+from edge_runtime.contract.command import Command, verify
 from edge_runtime.contract.message import Lane, Outgoing
+from edge_runtime.contract.signature import read_public_key
 from edge_runtime.contract.text import load
 from edge_runtime.errors import CommandError, CommandRefusedError, EdgeError, WireError
 from edge_runtime.gateway.command_log import BEGUN, CommandLog, Record
@@ -85,7 +86,7 @@ class CommandDesk:
         self._declined: int | None = None
         self._committed: list[str] = []  # ids whose answer is in the spool
         if settings.enabled and settings.public_key is not None:
-            self._key = public_key(_text(settings.public_key))
+            self._key = read_public_key(settings.public_key)
             self._sources = {where: _source(sources, one) for where, one in self._rules.allowed.items()}
 
     def start(self) -> None:
@@ -332,10 +333,3 @@ def _source(sources: Sequence[Source], allowed: AllowedCommand) -> Source:
             f"writes it (there are {names})"
         )
     return found[0]
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EdgeError(f"[commands] public_key {path} cannot be read: {error}") from error

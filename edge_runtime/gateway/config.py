@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from edge_runtime.contract.names import is_identifier
-from edge_runtime.decode import Between, Example, ProblemsError, decode_strict, suggest
+from edge_runtime.decode import Between, Example, ProblemsError, decode_strict, shown, suggest
 from edge_runtime.errors import ConfigError, EdgeError
 from edge_runtime.journal.settings import JournalSettings, SpoolSettings
 from edge_runtime.sources.interface import is_loopback
@@ -204,8 +205,19 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({error.strerror}): name an existing gateway.toml") from error
-    except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError, numbers of 5,000 digits
-        raise ConfigError(f"{path} is not TOML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}: save it as UTF-8") from error
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, numbers of 5,000 digits
+        raise ConfigError(f"{path} is not TOML: {error}{_line_of(path, error)}") from error
+
+
+def _line_of(path: Path, error: Exception) -> str:
+    """The line that `error` speaks of, and what is mostly wrong with one."""
+    place = re.search(r"at line (\d+)", str(error))
+    if place is None:
+        return ""
+    line = path.read_text("utf-8-sig").split("\n")[int(place[1]) - 1].strip()
+    return f": {shown(line)}; text and times stand in quotes, a key stands once in its section"
 
 
 def _section(name: str, value: Any, folder: Path, problems: list[str]) -> Any:

@@ -175,7 +175,8 @@ def _lane(lane: LaneStatus, now: int) -> tuple[str, ...]:
 
 def _link(link: LinkStatus, now: int) -> Iterator[tuple[str, str]]:
     state = ("healthy" if link.healthy else "connected, not acknowledging") if link.connected else "AWAY"
-    yield "centre", f"{link.url}: {state}{f' ({link.detail})' if link.detail else ''}"
+    detail = f" ({link.detail})" if link.detail not in ("", "connected") else ""
+    yield "centre", f"{link.url}: {state}{detail}"
     lossy = " takes it for delivered: what it loses is lost" if link.delivery == "broker" else ""
     yield "delivery", f"{link.delivery}{lossy}; last acknowledged {_ago(link.last_ack, now)}"
     yield "sent", f"{link.sent:,} messages, {link.resent:,} again, {link.connects:,} connections"

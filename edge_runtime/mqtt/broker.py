@@ -7,14 +7,14 @@ import socket
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
 
 from edge_runtime.contract.names import is_identifier
 from edge_runtime.decode import Between, Example
 from edge_runtime.errors import ConfigError
 from edge_runtime.sources.interface import is_loopback
-from edge_runtime.tls import Tls, read_secret
+from edge_runtime.tls import NO_SECRET, Tls, read_secret
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 
@@ -27,6 +27,8 @@ class BrokerSettings:
     For `session_expiry` the broker keeps what is sent to us with QoS 1 while we are away. `receive_maximum`: messages
     that may be on their way, uncommitted.
     """
+
+    INSTEAD: ClassVar = {"password": NO_SECRET}
 
     name: Annotated[str, Example('"plant"')]
     url: Annotated[str, Example('"mqtts://broker.example:8883"')]
@@ -62,7 +64,9 @@ class BrokerSettings:
             parts = urlsplit(self.url)
             port = parts.port
         except ValueError as error:
-            raise ValueError(f"url = {self.url!r}: {error}") from error
+            raise ValueError(
+                f"url = {self.url!r}: {error}: expected mqtt://host:port or mqtts://host:port, the port from 1 to 65535"
+            ) from error
         if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/") or parts.query:
             raise ValueError(f"url = {self.url!r}: expected mqtt://host:port or mqtts://host:port")
         if parts.username or parts.password:

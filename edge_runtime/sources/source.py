@@ -61,17 +61,33 @@ class SourceStatus:
     refused: tuple[str, ...] = ()
 
 
+class Reading(NamedTuple):
+    """What a check read of one channel. A range that does not hold it makes one doubt the settings of the source.
+
+    `doubts`: which settings. `others`: what other settings, as they are written, would make of the same. `hint`: what a
+    finding's detail ends with, said without knowing the range.
+    """
+
+    asset: str
+    channel: str
+    value: float
+    doubts: str
+    others: Mapping[str, float]
+    hint: str = ""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One line of `overhaul-edge check`: what was tried, and what is wrong with it and how to mend it, if anything.
 
-    `warn`: it works, and somebody should look at it.
+    `warn`: it works, and somebody should look at it. `reading`: for whoever knows the range of its channel.
     """
 
     what: str
     ok: bool
     detail: str
     warn: bool = False
+    reading: Reading | None = None
 
 
 class Source(Protocol):

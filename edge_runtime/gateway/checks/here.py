@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import socket
@@ -11,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from edge_runtime.clock import Clock
-from edge_runtime.contract.command import public_key
+from edge_runtime.contract.signature import read_public_key
 from edge_runtime.errors import EdgeError
 from edge_runtime.gateway.checks.line import Line
-from edge_runtime.gateway.config import CommandSettings, GatewayConfig, HttpSettings
+from edge_runtime.gateway.config import CommandSettings, GatewayConfig, HttpSettings, SourceConfig
 from edge_runtime.gateway.http import read_token
 from edge_runtime.gateway.synchronised import Synchronised
 from edge_runtime.providers import installed_runtimes
@@ -42,7 +43,10 @@ def check_computer(config: GatewayConfig, clock: Clock) -> Iterator[Line]:
 def check_folder(folder: Path) -> Iterator[Line]:
     """The data folder, which only the service's user may read; `run` makes it if its parent may be written."""
     there = nearest(folder)
-    if not os.access(there, os.W_OK | os.X_OK) or not there.is_dir():
+    if not there.is_dir():
+        yield Line("data", str(folder), "FAIL", f"{there} is a file: [gateway] data names a folder of its own")
+        return
+    if not os.access(there, os.W_OK | os.X_OK):
         yield Line(
             "data", str(folder), "FAIL", f"user {os.geteuid()} cannot write {there}: chown it, or run as its owner"
         )
@@ -72,7 +76,9 @@ def check_secrets(config: GatewayConfig) -> Iterator[Line]:
 
 def secret_files(value: Any, where: str = "") -> Iterator[tuple[str, Path]]:
     """Each setting in `value`, to any depth, that names a file which only its owner may read."""
-    if is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, SourceConfig):
+        yield from secret_files(value.settings, f"source {value.name}")
+    elif is_dataclass(value) and not isinstance(value, type):
         for field in fields(value):
             item = getattr(value, field.name)
             place = f"{where}.{field.name}" if where else field.name
@@ -91,9 +97,9 @@ def check_commands(commands: CommandSettings) -> Iterator[Line]:
         yield Line("commands", "enabled = false", "ok", "the centre cannot write anything")
         return
     try:
-        public_key(commands.public_key.read_text())
-    except (EdgeError, OSError, UnicodeDecodeError) as error:
-        yield Line("commands", "public_key", "FAIL", f"{commands.public_key}: {error}")
+        read_public_key(commands.public_key)
+    except EdgeError as error:
+        yield Line("commands", "public_key", "FAIL", str(error))
     else:
         yield Line("commands", "public_key", "ok", f"{len(commands.allow)} channels may be written")
     if commands.stop_file is not None and commands.stop_file.exists():
@@ -105,9 +111,9 @@ def check_assignments(key: Path | None) -> Iterator[Line]:
     if key is None:
         return
     try:
-        public_key(key.read_text())
-    except (EdgeError, OSError, UnicodeDecodeError) as error:
-        yield Line("assignments", "public_key", "FAIL", f"{key}: {error}")
+        read_public_key(key)
+    except EdgeError as error:
+        yield Line("assignments", "public_key", "FAIL", str(error))
     else:
         yield Line("assignments", "public_key", "ok", "the centre may send settings and states of machines")
 
@@ -132,4 +138,9 @@ def check_http(http: HttpSettings) -> Iterator[Line]:
     except EdgeError as error:
         yield Line("http", "token_file", "FAIL", str(error))
     except OSError as error:
-        yield Line("http", f"{http.host}:{http.port}", "warn", f"{error.strerror}: does the gateway run already?")
+        where = f"{http.host}:{http.port}"
+        if error.errno == errno.EADDRINUSE:
+            yield Line("http", where, "warn", f"{error.strerror}: does the gateway run already?")
+        else:
+            way_out = "[http] host is an address of this computer, port one that this user may take"
+            yield Line("http", where, "FAIL", f"{error.strerror}: {way_out}")

@@ -10,7 +10,9 @@ from edge_runtime.bundle import Bundle
 from edge_runtime.errors import EdgeError
 from edge_runtime.gateway.checks.here import nearest
 from edge_runtime.gateway.checks.line import Line
+from edge_runtime.gateway.checks.ranges import Ranges, ranges_of
 from edge_runtime.gateway.config import GatewayConfig
+from edge_runtime.gateway.counting import miscounted
 from edge_runtime.gateway.estimate import Estimate, estimate
 from edge_runtime.gateway.machines import Machines, read_machines
 from edge_runtime.gateway.mapping import Feed, channels_of, feeds, gaps, strangers, unused
@@ -22,8 +24,8 @@ from edge_runtime.providers import load_best
 NAMED = 5  # machines named in one line
 
 
-def check_models(config: GatewayConfig) -> Iterator[Line]:
-    """Bundles, then what needs them: machines, their channels, and the room that they take."""
+def check_models(config: GatewayConfig, ranges: Ranges) -> Iterator[Line]:
+    """Bundles, then what needs them: machines, their channels, and the room that they take. Fills `ranges`."""
     bundles: dict[str, Bundle] = {}
     for name, folder in config.bundles.items():
         try:
@@ -50,6 +52,7 @@ def check_models(config: GatewayConfig) -> Iterator[Line]:
         for problem in problems[1:] or problems:
             yield Line("machines", path, "FAIL", problem.removeprefix(path).lstrip(" ,:"))
         return
+    ranges |= ranges_of(contracts, machines)
     for name, listed in machines.items():
         result: Literal["ok", "warn"] = "ok" if listed.assets else "warn"
         yield Line("machines", name, result, f"{len(listed.assets):,} machines")
@@ -65,12 +68,17 @@ def _mapping(config: GatewayConfig, bundles: dict[str, Bundle], machines: dict[s
     files = [source for source in config.sources if source.type == "replay"]
     for problem in strangers(contracts, machines, feeds([one for one in config.sources if one not in files])):
         yield Line("mapping", "reads what is not there", "FAIL", problem)
+    for problem in dict.fromkeys(miscounted(contracts, machines, config.sources)):
+        yield Line("mapping", "times", "FAIL", problem)
     for source in files:
         for problem in unused(source.settings, contracts, machines):
             yield Line("mapping", f"{source.name}: {source.settings.path.name}", "warn", problem)
     class_of = {asset: name for name, listed in machines.items() for asset in listed.assets}
     for problem in unwritable(config.commands.allow, config.sources, contracts, class_of, config.gateway.machines):
         yield Line("commands", "allow", "FAIL", problem)
+    if not config.sources:
+        yield Line("mapping", "no source", "warn", "nothing is read: write a [[source]], see docs/gateway.md")
+        return
     missing = gaps(contracts, machines, told)
     for gap in missing:
         of = ", ".join(gap.assets[:NAMED])

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 from edge_runtime.sources.modbus.client import LostError, ModbusClient, RefusedError, SilentError
 from edge_runtime.sources.modbus.register import BITS, Register
-from edge_runtime.sources.source import Finding
+from edge_runtime.sources.source import Finding, Reading
 
 _HINTS = {
     "illegal address": ": the device has no such place; addresses count from 0: 40001 in a manual is holding 0",
     "illegal function": ": the device does not have this table",
     "gateway target silent": ": nothing with this unit id answers behind the gateway",
 }
+_DOUBTS = "address, order of bytes and words, type and scale"
 
 
 def check(name: str, wire: ModbusClient, registers: Sequence[Register]) -> list[Finding]:
@@ -47,5 +48,6 @@ def _found(what: str, register: Register, words: Sequence[int]) -> Finding:
     if register.is_nothing(words):
         told = f"no value (NaN, {raw}): the device has none now; if it never has, is this the right place?"
         return Finding(what, True, told, warn=True)
-    value = register.value(words)
-    return Finding(what, math.isfinite(value), f"{value:.7g} ({raw}){register.order_hint(words)}")
+    value, hint = register.value(words), register.order_hint(words)
+    reading = Reading(register.asset, register.channel, value, _DOUBTS, register.others(words), hint)
+    return Finding(what, math.isfinite(value), f"{value:.7g} ({raw}){hint}", bool(hint), reading)

@@ -65,9 +65,18 @@ class Register:
         """Floats read in the wrong order are NaN or of absurd size: which order would make sense?"""
         if not self.kind.startswith("float") or _plausible(self._number(self._bits(words))):
             return ""
-        others = {order: number(pattern(words, order), self.kind) for order in ORDERS}
-        fitting = [f'order = "{order}" would give {found:.7g}' for order, found in others.items() if _plausible(found)]
+        others = self.others(words)
+        fitting = [f"{order} would give {found:.7g}" for order, found in others.items() if _plausible(found)]
         return f": is this the right order of bytes and words? {'; '.join(fitting)}" if fitting else ""
+
+    def others(self, words: Sequence[int]) -> dict[str, float]:
+        """What other orders would make of them, each as it is written in the settings."""
+        if self.kind == "bool":
+            return {}
+        found = {self._bits(words): ""}
+        for order in ORDERS:
+            found.setdefault(pattern(words, order), f'order = "{order}"')
+        return {told: self._number(bits) * self.scale + self.offset for bits, told in found.items() if told}
 
     def _bits(self, words: Sequence[int]) -> int:
         return words[0] if self.table in BITS else pattern(words, self.order)

@@ -18,6 +18,7 @@ Addresses count from 0, as on the wire: what a manual calls 40101 is `table = "h
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated
@@ -70,6 +71,10 @@ class ModbusValue:
             raise ValueError('channel = "event": a register that is polled would tell one event again and again')
         if self.scale == 0:
             raise ValueError("scale = 0 makes every value the same: write the factor from number to value")
+        size = 1 << 16 * self.count
+        for number in self.invalid:
+            if not -size // 2 <= number < size:
+                raise ValueError(f"invalid = {number}: a {self.kind} in the registers is at most {size - 1:#x}")
         if self.address + self.count > 65536:
             raise ValueError(f"address = {self.address}: a {self.kind} has {self.count} registers, the last is 65535")
         if self.writable and (self.table in ("input", "discrete") or (not is_bit and self.kind == "bool")):
@@ -115,6 +120,8 @@ class ModbusSettings:
             raise ValueError(f"values has asset '{asset}', channel '{channel}' {times} times: keep one")
         if self.interface and self.source_address:
             raise ValueError("interface and source_address are two ways to say one thing: keep one of them")
+        if not self.host or re.search(r"[/\s]|^[^:]*:[^:]*$", self.host):
+            raise ValueError(f"host = {self.host!r}: expected a name or an address alone, and port = 502")
         if not is_loopback(self.host) and not self.insecure:
             raise ValueError(
                 f"host = {self.host!r}: Modbus TCP has no security, whoever is in that network can read and forge it; "

@@ -10,7 +10,7 @@ Nothing here trusts what came. What cannot be used is a `Refusal`, whose reason 
     too_deep        nested so deep that it can only be meant to harm
     too_many_keys   more than MOST_KEYS members
     not_a_number    a bare payload that is no finite number
-    bad_time        a time that cannot be understood, or lies outside the years 1823 to 2116
+    bad_time        a time that cannot be understood, lies outside the years 1823 to 2116, or is none where cycles count
 """
 
 from __future__ import annotations

@@ -98,14 +98,15 @@ class Reader:
                 self._other(route, topic, properties, payload, receipt)
                 return
             time, values = route.decode(payload)
+            if time is None:
+                _require_utc(route.times)
+                time = self._now()
         except Refusal as refusal:
             self._refuse(refusal.reason, topic, payload, receipt)
         except Exception:
             log.exception("a message on %r could not be read", topic[:200])
             self._refuse("unexpected", topic, payload, receipt)
         else:
-            if time is None:
-                time = self._now()
             arrival = Arrival(route.asset, time, values, self._source, receipt)
             if self._held or not self._put(arrival):
                 self._hold(arrival)
@@ -119,6 +120,8 @@ class Reader:
                 self._done.append(receipt)
             return
         header = read_header(properties, route.times)
+        if header.time is None:
+            _require_utc(route.times)
         asset, channel = route.asset or header.asset or "", name_channel(route.channel, header)
         if not is_identifier(asset):
             raise Refusal("bad_asset")
@@ -209,3 +212,9 @@ class Reader:
         """Parts of a waveform that never became one."""
         self.counts[reason] += 1
         self._done += receipts
+
+
+def _require_utc(times: Times) -> None:
+    """The time of receipt stands in for a missing one, but is no number of cycles: all later ones would be late."""
+    if times.unit == "cycle":
+        raise Refusal("bad_time")

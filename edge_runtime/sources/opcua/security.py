@@ -194,4 +194,4 @@ def _read(path: Path | None, key: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise OpcuaError(f"{key}: {path} cannot be read ({error.strerror})") from error
+        raise OpcuaError(f"{key}: {path} cannot be read ({error.strerror}): name a file, DER or PEM") from error

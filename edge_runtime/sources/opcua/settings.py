@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from edge_runtime.contract.names import is_identifier
@@ -29,6 +29,7 @@ from edge_runtime.decode import Between, Example
 from edge_runtime.sources.backoff import MOST
 from edge_runtime.sources.interface import is_loopback
 from edge_runtime.sources.opcua.library import require_asyncua
+from edge_runtime.tls import NO_SECRET
 
 Policy = Literal["None", "Basic256Sha256", "Aes128Sha256RsaOaep", "Aes256Sha256RsaPss"]
 
@@ -84,6 +85,8 @@ class OpcuaSettings:
     `refresh`: a value that has not changed for so long is asked for, and counts again at the server's time: servers
     tell changes only, and a channel that nobody hears of is one that is missing. 0: never.
     """
+
+    INSTEAD: ClassVar = {"password": NO_SECRET}
 
     name: Annotated[str, Example('"line-3"')]
     url: Annotated[str, Example('"opc.tcp://plc-3:4840"')]

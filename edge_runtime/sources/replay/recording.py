@@ -256,7 +256,9 @@ def _nothing_usable(unit: str, assets: Sequence[str], seen: str) -> str:
         return f"no row has a time that can be read: {seen!r} is no number of cycles; or is the unit 's'?"
     cycles = parse_times([seen], "cycle")[1].all()
     way_out = (
-        "for numbers of cycles set unit = 'cycle'" if cycles else "write it as ISO 8601, like 2026-01-03T10:00:00Z"
+        "for numbers of cycles say unit = 'cycle' (simulate: --unit cycle)"
+        if cycles
+        else "write it as ISO 8601, like 2026-01-03T10:00:00Z"
     )
     return f"no row has a time that can be read: {seen!r} is no date and time; {way_out}"
 

@@ -41,15 +41,29 @@ def full_status(**changes):
                     1,
                     0,
                     {"1": 3, "2": 1},
-                    {"unknown asset": 12},
-                    ("CUDAExecutionProvider is not in this onnxruntime",),
+                    {"late": 9, "not_a_number": 3},
+                    ("CUDAExecutionProvider: not in this onnxruntime",),
                     {"pump-07": 4},
                 ),
             ),
             "sources": (
-                SourceStatus("line-3", "mqtt", True, "", Counter(received=361_244, duplicate=3), NOW - SECOND // 4),
                 SourceStatus(
-                    "press", "opcua", False, "connection refused", Counter(received=10), None, "security policy None"
+                    "line-3",
+                    "mqtt",
+                    True,
+                    "connected",
+                    Counter(received=361_244, not_json=3, connects=1),
+                    NOW - SECOND // 4,
+                    refused=("not_json: plant/pump-07/readings: b'{\"flow\": NaN}'",),
+                ),
+                SourceStatus(
+                    "press",
+                    "opcua",
+                    False,
+                    "connection refused",
+                    Counter(connects=1, received=10, disconnects=1, failures=6),
+                    NOW - 90_000 * SECOND,
+                    "security policy None",
                 ),
             ),
             "spool": (
@@ -62,6 +76,7 @@ def full_status(**changes):
                 "mqtts://centre:8883",
                 True,
                 True,
+                "connected",
                 last_ack=NOW - SECOND,
                 sent=92_000,
                 resent=14,
@@ -71,9 +86,9 @@ def full_status(**changes):
                     StreamStatus("alarm", 9, 4_000, 0),
                 ),
             ),
-            "commands": {"done": 4, "out of range": 1},
+            "commands": {"done": 4, "refused_out_of_range": 1},
             "assignments": {"done": 3, "refused_version": 1},
-            "dropped": {"spool_raw": 3},
+            "dropped": {"spool_raw": 3, "unknown_asset": 12},
             "insecure": ("source press: security policy None",),
         }
         | changes

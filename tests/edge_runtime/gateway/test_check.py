@@ -19,6 +19,7 @@ from tests.edge_runtime.broker import running
 from tests.edge_runtime.certificates import Authority
 from tests.edge_runtime.gateway.plant import GATEWAY, MQTT, write_plant
 from tests.edge_runtime.gateway.statuses import full_status
+from tests.edge_runtime.sources.modbus.modbus_server import ModbusServer
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,7 @@ def test_a_folder_that_others_may_enter_is_refused(find, tmp_path):
     assert find()["data", str(tmp_path / "data")].detail == "can be written"
     (tmp_path / "data").rmdir()
     (tmp_path / "data").write_text("")
-    assert failures(find())
+    assert "is a file" in failures(find())["data", str(tmp_path / "data")]
 
 
 def test_secrets_that_others_may_read_are_named(find, tmp_path):
@@ -119,7 +120,7 @@ def test_secrets_that_others_may_read_are_named(find, tmp_path):
     text = text.replace('url = "{plant}"', 'url = "{plant}"\nusername = "gw"\npassword_file = "word"')
     lines = find(text)
     assert f"chmod 600 {key}" in failures(lines)["secrets", "link.tls.key"]
-    assert lines["secrets", "sources[0].settings.password_file"].result == "ok"
+    assert lines["secrets", "source plant.password_file"].result == "ok"
     assert f"chmod 600 {key}" in failures(lines)["link", "broker mqtts://localhost:1"]
 
 
@@ -218,6 +219,41 @@ def test_channels_that_do_not_exist_are_named(tmp_path):
     assert "source drives reads channel 'sped' of p-1, a tiny: did you mean 'speed'?" in details
 
 
+DEVICE = """
+[[source]]
+type = "modbus"
+name = "drives"
+host = "127.0.0.1"
+port = {port}
+values = [
+  {{{{ asset = "p-1", channel = "flow", address = 0, type = "float32", order = "{order}", scale = {scale} }}}},
+  {{{{ asset = "p-2", channel = "flow", address = 2 }}}},
+]
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "order", "scale", "result", "told"),
+    [
+        ([0x0000, 0x41AC], "CDAB", 1, "ok", "21.5 (registers 0x0000 0x41AC)"),
+        ([0x0000, 0x41AC], "ABCD", 1, "warn", 'right order of bytes and words? order = "CDAB" would give 21.5'),
+        ([0x0000, 0x4357], "ABCD", 0.1, "warn", 'right order of bytes and words? order = "CDAB" would give 21.5'),
+        ([0x8F5C, 0x41AC], "ABCD", 1, "warn", 'type and scale right? order = "CDAB" would give 21.57'),
+        ([0x0000, 0x41AC], "CDAB", 100, "warn", "2150 (registers 0x0000 0x41AC): outside the channel's range, 0 … 400"),
+        ([0x0000, 0x7F80], "CDAB", 1, "FAIL", "inf (registers 0x0000 0x7F80): no finite number in the channel's range"),
+    ],
+)
+def test_a_reading_that_cannot_be_is_told_with_what_may_be_set_wrongly(find, words, order, scale, result, told):
+    with ModbusServer() as server:
+        server.set(16, 0, [*words, 50])
+        lines = find(GATEWAY + DEVICE.format(port=server.port, order=order, scale=scale))
+    line = lines["source drives", "drives: p-1 flow (unit 1, holding 0)"]
+    assert line.result == result
+    assert told in line.detail
+    assert line.detail.count("order of bytes") == (result != "ok")
+    assert lines["source drives", "drives: p-2 flow (unit 1, holding 2)"].detail == "50 (registers 0x0032)"
+
+
 REPLAY = """
 [[source]]
 type = "replay"
@@ -280,6 +316,21 @@ def test_a_gateway_that_runs_is_left_alone(find):
         server.stop()
 
 
+def test_an_address_that_is_not_of_this_computer_is_no_running_gateway(find, tmp_path):
+    (tmp_path / "word").write_text("0123456789abcdef\n")
+    (tmp_path / "word").chmod(0o600)
+    http = 'host = "192.0.2.1"\ntoken_file = "word"\nport = 9464'
+    detail = failures(find((GATEWAY + MQTT).replace("port = 0", http)))["http", "192.0.2.1:9464"]
+    assert "address of this computer" in detail
+    assert "already" not in detail
+
+
+def test_a_gateway_without_a_source_is_told_so_and_not_channel_by_channel(find):
+    lines = find(GATEWAY)
+    assert [key for key in lines if key[0] == "mapping"] == [("mapping", "no source")]
+    assert "write a [[source]]" in lines["mapping", "no source"].detail
+
+
 def test_commands_need_a_key_that_is_one(find, tmp_path):
     commands = '[commands]\nenabled = true\npublic_key = "centre.pem"\nstop_file = "stop"\n'
     (tmp_path / "centre.pem").write_text("nonsense")
@@ -287,7 +338,8 @@ def test_commands_need_a_key_that_is_one(find, tmp_path):
     (tmp_path / "stop").write_text("")
     assert find(GATEWAY + MQTT + commands)["commands", "stop_file"].result == "warn"
     (tmp_path / "centre.pem").unlink()
-    assert "No such file" in failures(find(GATEWAY + MQTT + commands))["commands", "public_key"]
+    told = failures(find(GATEWAY + MQTT + commands))["commands", "public_key"]
+    assert told.startswith(f"{tmp_path / 'centre.pem'} cannot be read (No such file or directory): name the file")
     allow = 'allow = [{{ asset = "p-9", channel = "speed", low = 0, high = 1 }}]\n'
     assert "machine 'p-9' is not in" in failures(find(GATEWAY + MQTT + commands + allow))["commands", "allow"]
 

@@ -147,6 +147,22 @@ topic = "x"
             r"commands.allow\[0\].source: there is no source 'plnt': did you mean 'plant'",
         ),
         (GATEWAY + "[log]\nlevel = 3", "log.level: expected one of 'debug', 'info', 'warning', 'error', got 3"),
+        (
+            GATEWAY + '[journal]\ncommit_after = "1s"',
+            "expected a number without quotes and unit .seconds, bytes., got '1s'",
+        ),
+        (GATEWAY + '[spool]\nmax_bytes = "1 GB"', "expected a whole number without quotes and unit"),
+        (GATEWAY.replace("port = 0", 'port = "any"'), "http.port: expected a whole number, got 'any'"),
+        (
+            GATEWAY.replace('"{link}"', '"{link}"\npassword = "x"'),
+            "link.password is no key of link: no secret stands in",
+        ),
+        (GATEWAY.replace("{link}", "mqtt://c:188300"), "expected mqtt://host:port or mqtts://host:port, the port from"),
+        ("journal = 1" + GATEWAY, "journal: expected a table, { … }, got 1"),
+        (GATEWAY + MQTT.replace("[\n  {{", "[1, {{"), r"topics\[0\]: expected a table, { topic = … }, got 1"),
+        (GATEWAY + MQTT.partition("topics")[0] + 'topics = "x"', r"topics: expected a list, \[ … \], got 'x'"),
+        (GATEWAY.replace('"gw-7"', "gw-7"), "is not TOML: .*line 3.*: 'id = gw-7'; text and times stand in quotes"),
+        (GATEWAY.replace("id =", 'id = "a"\nid ='), "is not TOML: .*a key stands once in its section"),
         ("[gateway", "gateway.toml is not TOML: Expected"),
         ("x = " + "9" * 5000, "gateway.toml"),
         ("x = " + "[" * 5000, "gateway.toml is not TOML"),
@@ -155,6 +171,12 @@ topic = "x"
 def test_each_mistake_has_its_message(read, text, message):
     with pytest.raises(ConfigError, match=message):
         read(text)
+
+
+def test_a_file_in_another_encoding_is_told(tmp_path):
+    (tmp_path / "gateway.toml").write_bytes("[gateway]\nsite = 'Köln'".encode("latin-1"))
+    with pytest.raises(ConfigError, match="save it as UTF-8"):
+        read_config(tmp_path / "gateway.toml")
 
 
 def test_a_missing_file_is_named(tmp_path):

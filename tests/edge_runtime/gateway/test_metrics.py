@@ -30,7 +30,7 @@ def test_values_are_those_of_the_status():
     assert got["overhaul_edge_source_connected", (("source", "press"), ("type", "opcua"))] == 0
     assert got["overhaul_edge_source_insecure", (("source", "press"), ("type", "opcua"))] == 1
     events = "overhaul_edge_source_events_total"
-    assert got[events, (("event", "duplicate"), ("source", "line-3"), ("type", "mqtt"))] == 3
+    assert got[events, (("event", "not_json"), ("source", "line-3"), ("type", "mqtt"))] == 3
     assert got["overhaul_edge_spool_dropped_total", (("lane", "raw"),)] == 3
     assert got["overhaul_edge_link_last_ack_time_seconds", ()] == NOW / 1e9 - 1
     assert got["overhaul_edge_journal_writable", ()] == 1

@@ -42,17 +42,18 @@ def test_the_page_tells_what_matters():
         "model 3f2a9c0011bb on CPUExecutionProvider, 40 machines",
         "alarms: 3 at level 1, 1 at level 2",
         "warming up 2, unfamiliar 1, silent 0",
-        "observations 90,311; refused: unknown asset 12",
-        "not used: CUDAExecutionProvider is not in this onnxruntime",
-        "received 361,244, 3.85/s on average; duplicate 3",
+        "observations 90,311; refused: late 9, not_a_number 3",
+        "not used: CUDAExecutionProvider: not in this onnxruntime",
+        "received 361,244, 3.85/s on average; not_json 3, connects 1",
         "INSECURE: security policy None",
         "3 arrivals wait",
         "272.8 MiB a day",
         "31 s ago, position 180,622",
         "oldest 10 s ago   DROPPED 3",
-        "mqtts://centre:8883: healthy",
+        "mqtts://centre:8883: healthy\n",
         "20.0 MiB, 88.3% less than plain",
-        "out of range  1",
+        "refused_out_of_range  1",
+        "unknown_asset  12",
     ):
         assert fact in text
     assert all(line == line.rstrip() for line in text.splitlines())

@@ -343,7 +343,7 @@ def test_check_tries_each_value_and_says_what_it_saw(shared):
     assert [f.ok for f in source_of(free_port(), *values).check()] == [False]
 
 
-def test_check_warns_of_a_nan_that_means_no_value_and_only_of_that(shared):
+def test_check_warns_of_a_nan_that_means_no_value_and_asks_about_the_order_of_others_only(shared):
     shared.set(16, 170, [0x7FC0, 0, 0xFFFF, 0xFFFF, 0xFFC0, 0, 0x0000, 0x41AC, 0x0000, 0xC07F])
     values = [value(f"v{at}", at, type_="float32") for at in range(170, 178, 2)]
     values.append(value("swapped", 178, type_="float32", order="DCBA"))  # another device's order: the same NaN
@@ -353,9 +353,9 @@ def test_check_warns_of_a_nan_that_means_no_value_and_only_of_that(shared):
         assert (finding.ok, finding.warn) == (True, True)
         assert finding.detail.startswith("no value (NaN, registers 0x")
         assert "order" not in finding.detail
-    assert not tiny.warn
+    assert tiny.warn
     assert "is this the right order" in tiny.detail
-    assert not double.warn
+    assert double.warn
     shared.set(16, 170, [0x41AC, 0x7F81])  # a NaN in the order asked for, a number in another
     assert not source_of(shared.port, value("x", 170, type_="float32", order="CDAB")).check()[1].ok
 
@@ -467,6 +467,9 @@ GOOD = {"asset": "P-1", "channel": "flow", "address": 0}
         ({"values": []}, "values is empty"),
         ({"values": [GOOD, GOOD]}, "asset 'P-1', channel 'flow' 2 times"),
         ({"host": "10.0.0.1"}, "write insecure = true"),
+        ({"host": "tcp://plc"}, "a name or an address alone"),
+        ({"host": "plc:5020"}, "a name or an address alone, and port = 502"),
+        ({"host": "fe80::1"}, "write insecure = true"),
         ({"interface": "a", "source_address": "b"}, "keep one of them"),
         ({"gap": 125}, "expected a number from 0 to 124"),
         ({"values": [GOOD | {"address": 65536}]}, r"values\[0\].address: expected a number from 0 to 65535"),
@@ -479,6 +482,7 @@ GOOD = {"asset": "P-1", "channel": "flow", "address": 0}
         ({"values": [GOOD | {"table": "input", "writable": True}]}, "only coils and whole holding registers"),
         ({"values": [GOOD | {"type": "bool", "bit": 1, "writable": True}]}, "only coils and whole holding registers"),
         ({"values": [GOOD | {"channel": "event"}]}, "again and again"),
+        ({"values": [GOOD | {"invalid": [0x10000]}]}, "a uint16 in the registers is at most 0xffff"),
         ({"values": [GOOD | {"scale": 0}]}, "scale = 0 makes every value the same"),
         ({"values": [GOOD | {"order": "ACBD"}]}, "expected one of 'ABCD'"),
         ({"values": [GOOD | {"asset": "P 1"}]}, "expected an identifier"),

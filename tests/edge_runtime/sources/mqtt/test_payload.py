@@ -205,6 +205,20 @@ def make_reader(topics=TOPICS):
     return reader, inbox
 
 
+def test_the_time_of_receipt_is_no_number_of_cycles():
+    topics = (
+        MqttTopic("plant/{asset}/readings", time_unit="cycle"),
+        MqttTopic("waves/{asset}/{channel}", format="waveform", time_unit="cycle"),
+    )
+    reader, inbox = make_reader(topics)
+    reader.message(0, b"plant/pump-1/readings", b"", b'{"flow": 1}', None)
+    reader.message(0, b"waves/pump-1/shake", b"", bytes(8), None)
+    assert (inbox.arrivals, reader.counts) == ([], {"received": 2, "bad_time": 2})
+    reader.message(0, b"plant/pump-1/readings", b"", b'{"flow": 1, "time": 17}', None)
+    reader.message(0, b"waves/pump-1/shake", user_property("time", "17"), bytes(8), None)
+    assert [arrival.time for arrival in inbox.arrivals] == [17_000_000_000] * 2
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=4),

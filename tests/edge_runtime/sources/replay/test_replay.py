@@ -228,7 +228,7 @@ def test_machines_that_are_not_listed_are_left_out(tmp_path):
     ("text", "unit", "told"),
     [
         ("A,01.02.2026 10:00,1", "s", "'01.02.2026 10:00' is no date and time; write it as ISO 8601, like 2026-"),
-        ("A,17,1", "s", "'17' is no date and time; for numbers of cycles set unit = 'cycle'"),
+        ("A,17,1", "s", "'17' is no date and time; for numbers of cycles say unit = 'cycle'"),
         ("A,2026-02-01,1", "cycle", "'2026-02-01' is no number of cycles; or is the unit 's'?"),
         (",2026-02-01,1", "s", "the column 'asset' is empty"),
     ],
