@@ -1,6 +1,6 @@
 """Sources that tell UTC to machines that count cycles, or cycles to machines that go by UTC.
 
-Nothing else would say so: the first time of the wrong kind is taken, and all that is right is late ever after.
+Nothing else would say so: of UTC a second counts as a cycle, and once it is taken, all cycles are late ever after.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def test_where_classes_differ_only_what_is_of_one_machine_can_be_wrong(tmp_path)
     assert [line.partition(":")[0] for line in lines] == ["source plant, topic c/p-1", "source drives"]
 
 
-@pytest.mark.parametrize(("unit", "results"), [("ns", []), ("cycle", ["FAIL"])])
+@pytest.mark.parametrize(("unit", "results"), [("ns", []), ("cycle", ["warn"])])
 def test_check_says_so(tmp_path, unit, results):
     text = GATEWAY + MQTT.replace('/readings"', f'/readings", time_unit = "{unit}"')
     lines = check(write_plant(tmp_path, text))
