@@ -117,7 +117,7 @@ class Pump:
 
     def disconnected(self) -> None:
         """Whatever was on its way may be lost."""
-        self._flight.end()
+        self._flight.end(lambda lane, seq: seq in self._windows[lane])
         for window in self._windows.values():
             window.disconnected()
 
@@ -283,6 +283,7 @@ class Pump:
 
     def _bury(self, message: Spooled, reason: str) -> None:
         """To the dead letters, and out of the spool."""
+        self._flight.clear(message.message.lane, message.seq)
         try:
             self._dead_letters.add(message, reason)
         except sqlite3.Error:
@@ -291,7 +292,6 @@ class Pump:
             del self._undead[: -self._bounds.messages]  # what is forgotten is in the spool still, for the next start
             return
         self.counts["dead_letters"] += 1
-        self._flight.clear(message.message.lane, message.seq)
         self._outbox.acknowledge(self._epoch, message.message.lane, 0, [(message.seq, message.seq)])
 
     def _bury_again(self) -> None:

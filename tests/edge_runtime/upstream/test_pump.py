@@ -310,6 +310,17 @@ def test_a_block_at_which_the_broker_hangs_up_is_made_smaller_and_so_are_those_a
     assert world.pump.counts["dead_letters"] == 0
 
 
+def test_what_the_centre_had_before_the_broker_confirmed_it_leaves_no_suspicion(world):
+    world.connect()
+    world.commit(*(event(i) for i in range(3)))
+    assert len(world.work()) == 3
+    world.ack(Lane.LIVE, 3)
+    world.pump.disconnected()
+    world.connect()
+    world.commit(*(event(i) for i in range(5)))
+    assert len(world.work()) == 5, "or messages would go one at a time until a restart"
+
+
 def test_a_broker_that_only_just_comes_up_makes_nothing_be_given_up(world):
     world.commit(event(1, Lane.ALARM))
     for _ in range(50):
@@ -358,12 +369,13 @@ def test_whatever_is_lost_on_the_way_everything_arrives_in_the_end(tmp_path_fact
     world = World(tmp_path_factory.mktemp("pump") / "dead.db")
     centre, arrived, flying, dropped = AckTracker(), set(), [], set()
 
-    def arrive(count):
-        """The centre commits the first `count` of what is flying."""
+    def arrive(count, confirm=True):
+        """The centre commits the first `count` of what is flying, perhaps before the broker confirms it."""
         for mid, _, envelope in flying[:count]:
             arrived.add((envelope.order, envelope.seq))
             centre.commit(envelope.epoch, envelope.order, envelope.seq, envelope.floor)
-            world.pump.confirmed(mid, 0)
+            if confirm:
+                world.pump.confirmed(mid, 0)
         del flying[:count]
 
     def acknowledge():
@@ -378,6 +390,8 @@ def test_whatever_is_lost_on_the_way_everything_arrives_in_the_end(tmp_path_fact
             del flying[:number]
         elif what == "arrive":
             arrive(number)
+        elif what == "unconfirmed":
+            arrive(number, confirm=False)
         elif what == "ack":
             acknowledge()
         elif what == "cut":
@@ -411,4 +425,6 @@ def test_whatever_is_lost_on_the_way_everything_arrives_in_the_end(tmp_path_fact
     assert not any(world.spool.values())
     assert world.pump.outstanding == 0
     assert world.pump.counts["dead_letters"] == 0
+    world.commit(*(event(i) for i in range(5)))
+    assert len(world.work()) == 5, "nothing is under suspicion any more"
     world.dead.close()
