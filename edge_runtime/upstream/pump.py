@@ -215,8 +215,13 @@ class Pump:
         return True
 
     def _floor(self, lane: Lane, seq: int) -> int:
-        """The lowest seq of the lane that may still come: also of what was on its way when the spool dropped it."""
+        """The lowest seq of the lane that may still come: also of what was on its way when the spool dropped it.
+
+        And of dead letters that are not written yet: the next start sends them again, and must not be told that the
+        centre has them.
+        """
         waiting = [seq, *self._splitting[lane]]
+        waiting += [message.seq for message, _ in self._undead if message.message.lane == lane]
         lowest = self._windows[lane].lowest()
         if lowest is not None:
             waiting.append(lowest)
