@@ -356,9 +356,19 @@ def test_dead_letters_are_bounded_the_oldest_go(tmp_path, world):
     assert letters.dropped == 3
 
 
+def test_dead_letters_outlive_older_ones_though_the_clock_was_set_back(tmp_path, world):
+    letters = DeadLetters(tmp_path / "few.db", world, most=2500)
+    for seq in range(1, 6):
+        world.now = 100 - seq
+        letters.add(Spooled(1, seq, Outgoing("event", Lane.LIVE, None, 1, 1, b"x" * 1000)), "too large")
+    letters.close()
+    with closing(sqlite3.connect(tmp_path / "few.db")) as database:
+        assert database.execute("SELECT seq FROM dead_letters ORDER BY seq").fetchall() == [(4,), (5,)]
+
+
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["spool", "work", "lose", "arrive", "ack", "cut", "connect", "time", "drop"]),
+        st.sampled_from(["spool", "work", "lose", "arrive", "unconfirmed", "ack", "cut", "connect", "time", "drop"]),
         st.sampled_from(Lane),
         st.integers(0, 20),
     ),
