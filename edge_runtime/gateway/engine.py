@@ -291,10 +291,15 @@ class Engine:
             self._states_due = now + int(self.settings.state_every * SECOND)
             self.send_states(work)
         due = now >= self._checkpoint_due or self.busy - self._written_busy >= self.settings.replay
-        if due and self.position > self._written:
+        if due and (self.position > self._written or self._has_summaries()):
             self.checkpoint(work)
         elif any(streams.due(now, lane) for streams in self.streams.values()):
             self.flush(work)
+
+    def _has_summaries(self) -> bool:
+        """Intervals end by the clock, too, when all machines are silent."""
+        utc = self.clock.utc()
+        return any(streams.has_summaries(utc) for streams in self.streams.values())
 
     def flush(self, work: Work) -> None:
         """All that waits for blocks goes up: of all classes, for they share the cursor."""

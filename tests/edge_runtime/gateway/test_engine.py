@@ -95,6 +95,17 @@ def test_an_alarm_is_raised_changed_and_cleared_at_once_and_upstream_first(cycle
     assert {lane for _, lane, _ in cycles.hub.messages} == {Lane.ALARM}
 
 
+def test_an_interval_is_summed_up_though_all_machines_have_fallen_silent(cycles):
+    for time in range(3):
+        cycles.source.send("a", time * SECOND, {"flow": 1.0})
+    cycles.step()
+    for _ in range(70):
+        cycles.clock.turn(60)
+        cycles.step()
+    assert list(cycles.hub.of("summary", "a")) == [3]
+    assert not cycles.engine._has_summaries()
+
+
 def test_a_waveform_goes_with_its_observation_and_is_acknowledged_with_it(plant):
     send_minutes(plant, "a", [-3])
     plant.source.send_waveform("a", "shake", START - 3 * MINUTE + 31 * SECOND, [[1, 2, 7, 3]])
