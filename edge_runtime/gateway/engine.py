@@ -40,6 +40,7 @@ MOST = 4000  # arrivals in one round
 LONGEST_GATHER = 0.01  # seconds
 CROWD = 500  # with so many waiting there is nothing to gather for
 IDLE = 0.5  # seconds: the longest sleep
+PATIENCE = 1.0  # seconds that a Work waits for room in the journal until it is tried again
 LAST_TRIES = 10  # to hand over the last work when the gateway stops, each of a second
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ log = logging.getLogger(__name__)
 class Submits(Protocol):
     """The part of the journal that the engine needs."""
 
-    def submit(self, work: Work) -> bool: ...
+    def submit(self, work: Work, timeout: float = 1.0) -> bool: ...
 
 
 class Looks(Protocol):
@@ -181,10 +182,18 @@ class Engine:
             if tries > LAST_TRIES:  # what is given up has been acknowledged to nobody
                 raise JournalError("the gateway stops, and the disk takes nothing: what was not committed comes again")
 
-    def hand_over(self, work: Work) -> bool:
-        """Submit `work`; False if there is no room now. Works without entries may come from any thread."""
-        with self._handing_over:
-            return self.journal.submit(work)
+    def hand_over(self, work: Work, timeout: float = PATIENCE) -> bool:
+        """Submit `work`; False if there is no room within `timeout` seconds, or others wait for it.
+
+        Works without entries may come from any thread. On a full disk this is all that the engine does, so that one
+        that waited for its turn without end might not get it before the disk has room.
+        """
+        if not self._handing_over.acquire(timeout=timeout):
+            return False
+        try:
+            return self.journal.submit(work, timeout)
+        finally:
+            self._handing_over.release()
 
     # ------------------------------------------------------------------ arrivals and observations
 

@@ -1,4 +1,5 @@
 import logging
+import threading
 
 import numpy as np
 import pytest
@@ -228,7 +229,7 @@ class Reluctant:
     def __init__(self, until):
         self.until, self.tries = until, 0
 
-    def submit(self, _):
+    def submit(self, _work, _timeout):
         self.tries += 1
         return self.tries > self.until
 
@@ -239,6 +240,25 @@ def test_a_work_for_which_there_is_no_room_is_kept_until_there_is(plant, monkeyp
     send_minutes(plant, "a", [-1])
     plant.engine.step()
     assert journal.tries == 4
+
+
+def test_who_must_not_wait_does_not_wait_for_an_engine_whose_work_finds_no_room(plant, monkeypatch):
+    waits, release = threading.Event(), threading.Event()
+
+    class Full:
+        def submit(self, _work, timeout):
+            assert timeout > 0, "the engine waits, others are not asked for"
+            waits.set()
+            return release.wait(20)
+
+    monkeypatch.setattr(plant.engine, "journal", Full())
+    send_minutes(plant, "a", [-1])
+    engine = threading.Thread(target=plant.engine.step)
+    engine.start()
+    assert waits.wait(20)
+    assert not plant.engine.hand_over(Work(urgent=True), timeout=0)
+    release.set()
+    engine.join()
 
 
 def test_a_gateway_that_stops_gives_up_on_a_full_disk(plant, monkeypatch):
