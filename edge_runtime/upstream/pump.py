@@ -269,8 +269,16 @@ class Pump:
         with self._lock:
             done, self._replaced = self._replaced, []
         for lane, seq in done:
-            del self._split[id(self._splitting[lane].pop(seq))]
-            self._outbox.acknowledge(self._epoch, lane, 0, [(seq, seq)])
+            if seq in self._splitting[lane]:
+                self._forget_split(lane, seq)
+                self._outbox.acknowledge(self._epoch, lane, 0, [(seq, seq)])
+        for lane, splitting in self._splitting.items():
+            # The pieces may have been dropped, too, when they were committed: then nobody tells of them.
+            for seq in [seq for seq in splitting if seq < self._outbox.floor(lane)]:
+                self._forget_split(lane, seq)
+
+    def _forget_split(self, lane: Lane, seq: int) -> None:
+        del self._split[id(self._splitting[lane].pop(seq))]
 
     def _give_up(self, message: Spooled, new: bool, reason: str) -> bool:
         self._pass_over(message, new)

@@ -270,6 +270,22 @@ def test_pieces_may_be_committed_before_anybody_looks(world):
     assert len(world.spool[Lane.LIVE]) >= 2
 
 
+def test_pieces_that_the_spool_dropped_with_all_before_them_hold_no_floor(world):
+    world.connect(maximum_packet=4096)
+    world.commit(block(rows=200), event(1))
+    world.work()
+    (pieces,) = world.respooled
+    world.last[Lane.LIVE] += len(pieces)  # the spool is over its limit: committed, and dropped at once
+    world.spool[Lane.LIVE].clear()
+    world.floors[Lane.LIVE] = world.last[Lane.LIVE] + 1
+    world.ack(Lane.LIVE, 2)
+    world.commit(event(2))
+    world.work()
+    assert [e.floor for *_, e in world.flying] == [world.last[Lane.LIVE]]
+    assert not world.pump._split
+    assert not world.pump._splitting[Lane.LIVE]
+
+
 def test_while_pieces_cannot_be_committed_the_lane_waits(world):
     world.connect(maximum_packet=4096)
     world.full = True
