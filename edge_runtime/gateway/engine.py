@@ -348,8 +348,8 @@ class Engine:
 
     def assign(self, name: str, effect: Effect, work: Work) -> None:
         """A machine of class `name` goes on as the centre wants it; between two rounds only."""
+        apply(self.twins[name], effect)  # first: what raised here would raise at each start, were it in the journal
         self.add_entry(work, ASSIGNMENT, name, effect.pack())
-        apply(self.twins[name], effect)
 
     # ------------------------------------------------------------------ another bundle
 
