@@ -257,22 +257,25 @@ class Engine:
         try:
             synced = self.clock_synced()
             alarms = twins.alarms(advanced, synced)
+            if alarms:
+                work.messages += alarms
+                work.urgent = True
+                self.add_entry(work, NEWS, name, json.dumps(twins.occurrences.take_news()).encode())
             work.messages += self.streams[name].add(position, advanced, self.clock.monotonic(), synced)
         except Exception:  # the states have moved on: whatever else is wrong, the journal must follow them
             self.counts["faults"] += 1
             log.exception("what follows from a batch of class '%s' is left out", name)
-            return
-        if alarms:
-            work.messages += alarms
-            work.urgent = True
-            self.add_entry(work, NEWS, name, json.dumps(twins.occurrences.take_news()).encode())
 
     def repeat(self, name: str, batch: Batch, position: int, *, in_blocks: bool) -> int:
         """Advance a batch that stands in the journal, after a restart; how many observations that were."""
         count = 0
         for advanced in self._attempt(self.twins[name], batch):
-            self.streams[name].repeat(position, advanced, self.clock.monotonic(), in_blocks=in_blocks)
             count += len(advanced.batch.rows)
+            try:
+                self.streams[name].repeat(position, advanced, self.clock.monotonic(), in_blocks=in_blocks)
+            except Exception:  # as in `_write`: else what cost one batch its summary would end each later start
+                self.counts["faults"] += 1
+                log.exception("what follows from a batch of class '%s' is left out", name)
         return count
 
     def add_entry(self, work: Work, kind: str, name: str, body: bytes) -> int:

@@ -107,6 +107,23 @@ def test_an_interval_is_summed_up_though_all_machines_have_fallen_silent(cycles)
     assert not cycles.engine._has_summaries()
 
 
+def test_a_fault_in_what_goes_up_costs_neither_an_alarm_nor_the_next_start(tmp_path, cycles, monkeypatch):
+    def fails(*_, **__):
+        raise ValueError("a fault of this program")
+
+    monkeypatch.setattr("edge_runtime.upstream.summary.Summary.update", fails)
+    for time in range(1, 4):
+        cycles.source.send("b", time * SECOND, {"flow": 1.0})
+        cycles.step()
+    assert cycles.engine.counts["faults"] == 3
+    assert [(a["state"], a["number"]) for a in cycles.hub.alarms] == [("raised", 2)]
+    cycles.kill(committed=True)
+    again = Rig(tmp_path / "data", {"tiny": (tmp_path / "cycles", ASSETS)}, cycles.clock, cycles.source, cycles.hub)
+    assert again.fleet().number.tolist() == [0, 3, 0]
+    assert again.engine.counts["faults"] == 3
+    again.close()
+
+
 def test_a_waveform_goes_with_its_observation_and_is_acknowledged_with_it(plant):
     send_minutes(plant, "a", [-3])
     plant.source.send_waveform("a", "shake", START - 3 * MINUTE + 31 * SECOND, [[1, 2, 7, 3]])
