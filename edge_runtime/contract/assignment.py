@@ -70,6 +70,8 @@ class AssignedAlarm:
             raise ValueError(f"level {self.level}: an active alarm has 1 to 3")
         if self.number < 0:
             raise ValueError(f"number {self.number}: it counts up from 0")
+        _check_size("since", self.since)
+        _check_size("number", self.number)
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class AssignedState:
         _check_term(self.term)
         if self.number < 1:
             raise ValueError(f"number {self.number}: there is no state before the first observation")
+        _check_size("number", self.number)
+        _check_size("t", self.t)
         if not _BASE64.fullmatch(self.state):
             raise ValueError("state: expected base64")
         if len(base64.b64decode(self.state)) % 4:
@@ -161,6 +165,11 @@ def verify(key: PublicKey, payload: bytes, gateway: str, now: int, limits: Limit
             "future", f"assignment {found.id} was issued {ahead:.0f} s from now: see the clocks"
         )
     return found
+
+
+def _check_size(name: str, value: int) -> None:
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f"{name} {short(str(value))}: expected a whole number of 64 bits")
 
 
 def _check_term(term: int) -> None:

@@ -40,6 +40,7 @@ MOST = 4000  # arrivals in one round
 LONGEST_GATHER = 0.01  # seconds
 CROWD = 500  # with so many waiting there is nothing to gather for
 IDLE = 0.5  # seconds: the longest sleep
+PATIENCE = 1.0  # seconds that a Work waits for room in the journal until it is tried again
 LAST_TRIES = 10  # to hand over the last work when the gateway stops, each of a second
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ log = logging.getLogger(__name__)
 class Submits(Protocol):
     """The part of the journal that the engine needs."""
 
-    def submit(self, work: Work) -> bool: ...
+    def submit(self, work: Work, timeout: float = 1.0) -> bool: ...
 
 
 class Looks(Protocol):
@@ -181,10 +182,18 @@ class Engine:
             if tries > LAST_TRIES:  # what is given up has been acknowledged to nobody
                 raise JournalError("the gateway stops, and the disk takes nothing: what was not committed comes again")
 
-    def hand_over(self, work: Work) -> bool:
-        """Submit `work`; False if there is no room now. Works without entries may come from any thread."""
-        with self._handing_over:
-            return self.journal.submit(work)
+    def hand_over(self, work: Work, timeout: float = PATIENCE) -> bool:
+        """Submit `work`; False if there is no room within `timeout` seconds, or others wait for it.
+
+        Works without entries may come from any thread. On a full disk this is all that the engine does, so that one
+        that waited for its turn without end might not get it before the disk has room.
+        """
+        if not self._handing_over.acquire(timeout=timeout):
+            return False
+        try:
+            return self.journal.submit(work, timeout)
+        finally:
+            self._handing_over.release()
 
     # ------------------------------------------------------------------ arrivals and observations
 
@@ -248,22 +257,25 @@ class Engine:
         try:
             synced = self.clock_synced()
             alarms = twins.alarms(advanced, synced)
+            if alarms:
+                work.messages += alarms
+                work.urgent = True
+                self.add_entry(work, NEWS, name, json.dumps(twins.occurrences.take_news()).encode())
             work.messages += self.streams[name].add(position, advanced, self.clock.monotonic(), synced)
         except Exception:  # the states have moved on: whatever else is wrong, the journal must follow them
             self.counts["faults"] += 1
             log.exception("what follows from a batch of class '%s' is left out", name)
-            return
-        if alarms:
-            work.messages += alarms
-            work.urgent = True
-            self.add_entry(work, NEWS, name, json.dumps(twins.occurrences.take_news()).encode())
 
     def repeat(self, name: str, batch: Batch, position: int, *, in_blocks: bool) -> int:
         """Advance a batch that stands in the journal, after a restart; how many observations that were."""
         count = 0
         for advanced in self._attempt(self.twins[name], batch):
-            self.streams[name].repeat(position, advanced, self.clock.monotonic(), in_blocks=in_blocks)
             count += len(advanced.batch.rows)
+            try:
+                self.streams[name].repeat(position, advanced, self.clock.monotonic(), in_blocks=in_blocks)
+            except Exception:  # as in `_write`: else what cost one batch its summary would end each later start
+                self.counts["faults"] += 1
+                log.exception("what follows from a batch of class '%s' is left out", name)
         return count
 
     def add_entry(self, work: Work, kind: str, name: str, body: bytes) -> int:
@@ -291,10 +303,15 @@ class Engine:
             self._states_due = now + int(self.settings.state_every * SECOND)
             self.send_states(work)
         due = now >= self._checkpoint_due or self.busy - self._written_busy >= self.settings.replay
-        if due and self.position > self._written:
+        if due and (self.position > self._written or self._has_summaries()):
             self.checkpoint(work)
         elif any(streams.due(now, lane) for streams in self.streams.values()):
             self.flush(work)
+
+    def _has_summaries(self) -> bool:
+        """Intervals end by the clock, too, when all machines are silent."""
+        utc = self.clock.utc()
+        return any(streams.has_summaries(utc) for streams in self.streams.values())
 
     def flush(self, work: Work) -> None:
         """All that waits for blocks goes up: of all classes, for they share the cursor."""
@@ -334,8 +351,8 @@ class Engine:
 
     def assign(self, name: str, effect: Effect, work: Work) -> None:
         """A machine of class `name` goes on as the centre wants it; between two rounds only."""
+        apply(self.twins[name], effect)  # first: what raised here would raise at each start, were it in the journal
         self.add_entry(work, ASSIGNMENT, name, effect.pack())
-        apply(self.twins[name], effect)
 
     # ------------------------------------------------------------------ another bundle
 

@@ -299,7 +299,8 @@ class Gateway:
         return None
 
     def _respool(self, messages: list[Outgoing]) -> bool:
-        return self.engine.hand_over(Work(messages=messages, urgent=True))
+        """In the link's thread, which must not wait: it would send no alarm, and hear no acknowledgement."""
+        return self.engine.hand_over(Work(messages=messages, urgent=True, replaces=True), timeout=0)
 
     def _on_request(self, request: Request) -> None:
         """The centre asks for states."""

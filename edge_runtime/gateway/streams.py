@@ -119,6 +119,10 @@ class Streams:
         rows = self._summary.take(utc)
         return [] if rows is None else self._messages(rows, lane, utc, clock_synced)
 
+    def has_summaries(self, utc: int) -> bool:
+        """Whether there are any."""
+        return self._summary.has_ended(utc)
+
     def states(self, lane: Lane, utc: int, clock_synced: bool, assets: Collection[str] | None = None) -> list[Outgoing]:
         """The states of these twins, or of all, that have seen something."""
         fleet = self._twins.fleet

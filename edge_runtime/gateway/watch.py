@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -98,6 +98,8 @@ class Watch:
         )
         self._offset = clock.utc() - clock.monotonic()
         self._seen: dict[Key, int] = {}  # counters when last looked at
+        # By the first look: the spool counts since it was made, and what was dropped before a restart is old news.
+        self._dropped_before: Mapping[Lane, int] | None = None
 
     # ------------------------------------------------------------------ for the engine
 
@@ -137,8 +139,11 @@ class Watch:
             yield Key("link", GATEWAY), "the centre cannot be reached"
         report = self._journal.status()
         yield from self._disk(report.problem)
+        if self._dropped_before is None:
+            self._dropped_before = dict(report.dropped)
         for lane, count in report.dropped.items():
-            yield from self._counted("dropped", lane.label, count, "messages dropped, for the spool was full")
+            anew = count - self._dropped_before.get(lane, 0)
+            yield from self._counted("dropped", lane.label, anew, "messages dropped, for the spool was full")
         yield from self._counted("overflow", GATEWAY, engine.inbox.overflow, "arrivals found the inbox full")
         for name, twins in engine.twins.items():
             yield from self._counted("failed", name, twins.counts["failed"], "observations at which the graph fails")

@@ -61,6 +61,7 @@ class Journal:
         self._started = False
         self._submitted = self._refused = self._damaged = 0
         self._position = 0  # of the newest entry handed in
+        self._pages = 0  # of the database, when last looked at
 
     def open(self) -> Recovered:
         """Lock the folder, recover from whatever ended the last run; `JournalError` if somebody else has it."""
@@ -159,12 +160,16 @@ class Journal:
         return self._entries(lambda reader: store.observations(reader, asset_class, since_position))
 
     def status(self) -> JournalReport:
-        ledger, committer = self._ledger, self._committer
-        with self._readers.reading() as reader:
-            pages = reader.execute("PRAGMA page_count").fetchone()[0]
+        """Raises nothing: the engine looks at it, and a disk that cannot be read for a moment must not end it."""
+        ledger, committer, unread = self._ledger, self._committer, None
+        try:
+            with self._readers.reading() as reader:
+                self._pages = reader.execute("PRAGMA page_count").fetchone()[0]
+        except JournalError as error:
+            unread = str(error)
         shed = self._waiting.shed()
         return JournalReport(
-            problem=committer.trouble(),
+            problem=committer.trouble() or unread,
             disk_full=committer.disk_full,
             commits=committer.counts["commits"],
             works=committer.done,
@@ -175,7 +180,7 @@ class Journal:
             waiting_bytes=self._waiting.bytes,
             bytes_written=committer.wear.bytes(),
             bytes_per_day=committer.wear.per_day(),
-            database_bytes=pages * PAGE,
+            database_bytes=self._pages * PAGE,
             position=self._position,
             cursor=ledger.durable("cursor"),
             checkpoint=ledger.durable(checkpoint.TIME) or None,

@@ -171,12 +171,15 @@ class Waiting:
         return self._bytes + size <= self._settings.waiting_bytes
 
     def _shed(self, excess: int) -> None:
-        """Give up waiting messages, the oldest of the least important lane first; entries are never given up."""
+        """Give up waiting messages, the oldest of the least important lane first.
+
+        Entries are never given up.
+        """
         for lane in SHED:
             for work in self._works:
                 if excess <= 0:
                     return
-                kept = [message for message in work.messages if message.lane != lane]
+                kept = [message for message in work.messages if message.lane != lane or work.replaces]
                 if len(kept) == len(work.messages):
                     continue
                 before, lost = work.size(), len(work.messages) - len(kept)

@@ -39,7 +39,8 @@ class Work:
 
     `receipts` are acknowledged once it is committed. `cursor`: up to this position, observations have gone into blocks
     (of this or earlier Works). `urgent`: somebody waits for the commit, as for an alarm. `shed`: messages, and their
-    bytes, that it lost while it waited; counted when it is committed, for otherwise all of it comes again.
+    bytes, that it lost while it waited; counted when it is committed, for otherwise all of it comes again. `replaces`:
+    its messages stand for one of the spool, which goes when they are committed; they are not given up meanwhile.
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -49,6 +50,7 @@ class Work:
     checkpoint: Checkpoint | None = None
     urgent: bool = False
     shed: dict[Lane, tuple[int, int]] = field(default_factory=dict)
+    replaces: bool = False
 
     def size(self) -> int:
         """Bytes it holds in memory, about."""

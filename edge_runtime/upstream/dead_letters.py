@@ -71,7 +71,8 @@ class DeadLetters:
         size = connection.execute("SELECT coalesce(sum(length(body)), 0) FROM dead_letters").fetchone()[0]
         if size <= self._most:
             return
-        rows = connection.execute("SELECT rowid, length(body) FROM dead_letters ORDER BY at, rowid").fetchall()
+        # Not by `at`: where the clock was set back, that which was just added would be the oldest.
+        rows = connection.execute("SELECT rowid, length(body) FROM dead_letters ORDER BY rowid").fetchall()
         for rowid, length in rows[:-1]:
             if size <= self._most:
                 break

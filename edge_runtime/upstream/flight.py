@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import NamedTuple
 
 from edge_runtime.contract.message import Lane
@@ -50,11 +51,16 @@ class Flight:
         """It may hang up now for another reason than what is on the way."""
         self._proven = False
 
-    def end(self) -> None:
-        """The connection is lost, with all that was on the way."""
+    def end(self, is_awaited: Callable[[Lane, int], bool]) -> None:
+        """The connection is lost, with all that was on the way.
+
+        What is not `is_awaited` any more (lane, seq), as the centre was quicker than the broker, is never sent again,
+        so nothing would ever clear it of suspicion.
+        """
+        lost = {(flying.lane, flying.seq) for flying in self._flying.values() if is_awaited(flying.lane, flying.seq)}
         if self._suspects and self._proven and len(self._flying) == 1:
-            self._deaths.update((flying.lane, flying.seq) for flying in self._flying.values())
-        self._suspects |= {(flying.lane, flying.seq) for flying in self._flying.values()}
+            self._deaths.update(lost)
+        self._suspects |= lost
         self._flying.clear()
         self._bulk = 0
         self.open = False

@@ -117,7 +117,7 @@ class Pump:
 
     def disconnected(self) -> None:
         """Whatever was on its way may be lost."""
-        self._flight.end()
+        self._flight.end(lambda lane, seq: seq in self._windows[lane])
         for window in self._windows.values():
             window.disconnected()
 
@@ -215,8 +215,13 @@ class Pump:
         return True
 
     def _floor(self, lane: Lane, seq: int) -> int:
-        """The lowest seq of the lane that may still come: also of what was on its way when the spool dropped it."""
+        """The lowest seq of the lane that may still come: also of what was on its way when the spool dropped it.
+
+        And of dead letters that are not written yet: the next start sends them again, and must not be told that the
+        centre has them.
+        """
         waiting = [seq, *self._splitting[lane]]
+        waiting += [message.seq for message, _ in self._undead if message.message.lane == lane]
         lowest = self._windows[lane].lowest()
         if lowest is not None:
             waiting.append(lowest)
@@ -264,8 +269,16 @@ class Pump:
         with self._lock:
             done, self._replaced = self._replaced, []
         for lane, seq in done:
-            del self._split[id(self._splitting[lane].pop(seq))]
-            self._outbox.acknowledge(self._epoch, lane, 0, [(seq, seq)])
+            if seq in self._splitting[lane]:
+                self._forget_split(lane, seq)
+                self._outbox.acknowledge(self._epoch, lane, 0, [(seq, seq)])
+        for lane, splitting in self._splitting.items():
+            # The pieces may have been dropped, too, when they were committed: then nobody tells of them.
+            for seq in [seq for seq in splitting if seq < self._outbox.floor(lane)]:
+                self._forget_split(lane, seq)
+
+    def _forget_split(self, lane: Lane, seq: int) -> None:
+        del self._split[id(self._splitting[lane].pop(seq))]
 
     def _give_up(self, message: Spooled, new: bool, reason: str) -> bool:
         self._pass_over(message, new)
@@ -283,6 +296,7 @@ class Pump:
 
     def _bury(self, message: Spooled, reason: str) -> None:
         """To the dead letters, and out of the spool."""
+        self._flight.clear(message.message.lane, message.seq)
         try:
             self._dead_letters.add(message, reason)
         except sqlite3.Error:
@@ -291,7 +305,6 @@ class Pump:
             del self._undead[: -self._bounds.messages]  # what is forgotten is in the spool still, for the next start
             return
         self.counts["dead_letters"] += 1
-        self._flight.clear(message.message.lane, message.seq)
         self._outbox.acknowledge(self._epoch, message.message.lane, 0, [(message.seq, message.seq)])
 
     def _bury_again(self) -> None:

@@ -84,12 +84,18 @@ class Summary:
             if name in outputs:
                 sums[_LAST + name][rows] = outputs[name]
 
+    def has_ended(self, utc: int) -> bool:
+        """Whether `take` would give rows."""
+        current = (utc - self._grace) // self._every
+        over = (self._sums["count"] > 0) & (self._sums["interval"] < current) if current != self._told else None
+        return bool(self._ended) or (over is not None and bool(over.any()))
+
     def take(self, utc: int) -> Summaries | None:
         """The rows of all intervals that have ended by `utc` and were not taken yet; None when there are none."""
         current = (utc - self._grace) // self._every
         silent = self._sums["count"] == 0
-        if current > self._told:
-            self.counts["skipped"] += int(np.count_nonzero(silent)) if self._told >= 0 else 0
+        if current != self._told:  # lower: the clock was set back
+            self.counts["skipped"] += int(np.count_nonzero(silent)) if 0 <= self._told < current else 0
             self._told = current
             self._end(np.flatnonzero(~silent & (self._sums["interval"] < current)))
         if not self._ended:

@@ -47,6 +47,9 @@ class Window:
     def __len__(self) -> int:
         return len(self._sent)
 
+    def __contains__(self, seq: object) -> bool:
+        return seq in self._sent
+
     def __iter__(self) -> Iterator[Spooled]:
         return (sent.message for sent in self._sent.values())
 

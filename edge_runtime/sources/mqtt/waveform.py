@@ -145,6 +145,8 @@ class Parts:
         before, old = transfer.payloads.get(header.part, b""), transfer.receipts.get(header.part)
         if old is not None:
             self._refuse("redelivered", [old])  # it came again after a reconnect: the old receipt is worth nothing
+            if receipt is not None and receipt[0] != old[0]:  # all of them come again now, however long it was away
+                transfer.since = now
         transfer.payloads[header.part], transfer.receipts[header.part] = payload, receipt
         transfer.size += len(payload) - len(before)
         self._size += len(payload) - len(before)

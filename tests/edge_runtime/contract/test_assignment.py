@@ -165,3 +165,11 @@ def test_a_damaged_assignment_is_refused(data):
 @given(st.binary(max_size=300))
 def test_any_bytes_are_refused(payload):
     assert is_read_or_refused(lambda: verify(PUBLIC, payload, "gw-7", NOW), REASONS) is None
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 10**400])
+@pytest.mark.parametrize("name", ["number", "t", "since"])
+def test_numbers_that_no_twin_can_hold_are_refused(name, value):
+    state = dataclasses.asdict(STATE)
+    (state["alarm"] if name == "since" else state)[name] = value
+    assert refusal(signed(fields(state=state))) == "malformed"

@@ -1,6 +1,7 @@
 """What the centre tells about a machine: taken between two observations, kept through restarts, refused as a whole."""
 
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -116,6 +117,26 @@ def state_of(station, asset="a", term=0, alarm=None):
 
 def levels(station):
     return [(body["state"], body["level"], body["number"], body["term"]) for body in station.rig.hub.alarms]
+
+
+def test_what_cannot_be_taken_is_not_in_the_journal(station, monkeypatch):
+    def fails(*_):
+        raise OverflowError("too large")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("edge_runtime.gateway.assigned._go_on_from", fails)
+        station.observe(1.0)
+        assignment = Assignment("a-1", "gw-7", "c", "tiny", 3, START, state=state_of(station))
+        take = lambda work: station.desk.take(assignment, work)  # noqa: E731
+        taking = threading.Thread(target=station.desk._in_engine, args=(take,))
+        taking.start()
+        until(lambda: station.rig.engine._calls)
+        station.rig.step()
+        taking.join()
+        assert station.desk.counts["error"] == 1
+    again = station.killed()
+    assert again.twins.machines.term.tolist() == [0, 1, 2]
+    again.rig.close()
 
 
 def test_a_new_limit_holds_from_the_next_observation_on(station):

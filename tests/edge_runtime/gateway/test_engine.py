@@ -1,4 +1,5 @@
 import logging
+import threading
 
 import numpy as np
 import pytest
@@ -93,6 +94,34 @@ def test_an_alarm_is_raised_changed_and_cleared_at_once_and_upstream_first(cycle
     assert cycles.hub.alarms[0]["since"] == cycles.hub.alarms[2]["since"] == 2 * SECOND
     assert cycles.hub.alarms[1]["prognosis"]["rul"] == 96
     assert {lane for _, lane, _ in cycles.hub.messages} == {Lane.ALARM}
+
+
+def test_an_interval_is_summed_up_though_all_machines_have_fallen_silent(cycles):
+    for time in range(3):
+        cycles.source.send("a", time * SECOND, {"flow": 1.0})
+    cycles.step()
+    for _ in range(70):
+        cycles.clock.turn(60)
+        cycles.step()
+    assert list(cycles.hub.of("summary", "a")) == [3]
+    assert not cycles.engine._has_summaries()
+
+
+def test_a_fault_in_what_goes_up_costs_neither_an_alarm_nor_the_next_start(tmp_path, cycles, monkeypatch):
+    def fails(*_, **__):
+        raise ValueError("a fault of this program")
+
+    monkeypatch.setattr("edge_runtime.upstream.summary.Summary.update", fails)
+    for time in range(1, 4):
+        cycles.source.send("b", time * SECOND, {"flow": 1.0})
+        cycles.step()
+    assert cycles.engine.counts["faults"] == 3
+    assert [(a["state"], a["number"]) for a in cycles.hub.alarms] == [("raised", 2)]
+    cycles.kill(committed=True)
+    again = Rig(tmp_path / "data", {"tiny": (tmp_path / "cycles", ASSETS)}, cycles.clock, cycles.source, cycles.hub)
+    assert again.fleet().number.tolist() == [0, 3, 0]
+    assert again.engine.counts["faults"] == 3
+    again.close()
 
 
 def test_a_waveform_goes_with_its_observation_and_is_acknowledged_with_it(plant):
@@ -217,7 +246,7 @@ class Reluctant:
     def __init__(self, until):
         self.until, self.tries = until, 0
 
-    def submit(self, _):
+    def submit(self, _work, _timeout):
         self.tries += 1
         return self.tries > self.until
 
@@ -228,6 +257,25 @@ def test_a_work_for_which_there_is_no_room_is_kept_until_there_is(plant, monkeyp
     send_minutes(plant, "a", [-1])
     plant.engine.step()
     assert journal.tries == 4
+
+
+def test_who_must_not_wait_does_not_wait_for_an_engine_whose_work_finds_no_room(plant, monkeypatch):
+    waits, release = threading.Event(), threading.Event()
+
+    class Full:
+        def submit(self, _work, timeout):
+            assert timeout > 0, "the engine waits, others are not asked for"
+            waits.set()
+            return release.wait(20)
+
+    monkeypatch.setattr(plant.engine, "journal", Full())
+    send_minutes(plant, "a", [-1])
+    engine = threading.Thread(target=plant.engine.step)
+    engine.start()
+    assert waits.wait(20)
+    assert not plant.engine.hand_over(Work(urgent=True), timeout=0)
+    release.set()
+    engine.join()
 
 
 def test_a_gateway_that_stops_gives_up_on_a_full_disk(plant, monkeypatch):

@@ -155,6 +155,24 @@ def test_what_is_lost_stays_told_for_an_hour_after_the_last(watched):
     assert ("dropped", "cleared", None) in watched.turn(20)
 
 
+def test_what_was_dropped_before_a_restart_is_old_news(tmp_path, watched):
+    watched.report.dropped[Lane.RAW] = 3  # the spool counts since it was made
+    watched.turn(2)
+    watched.clock.turn(3700)
+    watched.hear("a", "b")
+    watched.turn(5)
+    watched.rig.kill(committed=True)
+    watched.watch = Watch(
+        WatchSettings(), watched.clock, tmp_path, [watched.source], watched, lambda: True, lambda: True
+    )
+    bundle = {"tiny": (tmp_path / "bundle", ("a", "b"))}
+    watched.rig = Rig(tmp_path / "data", bundle, watched.clock, watched.source, watched.rig.hub, watch=watched.watch)
+    assert watched.turn(2) == []
+    watched.report.dropped[Lane.RAW] = 4
+    assert watched.turn(2) == [("dropped", "raised", None)]
+    assert watched.rig.hub.events[-1]["detail"] == "1 messages dropped, for the spool was full"
+
+
 def test_a_restart_neither_repeats_nor_forgets(tmp_path, watched):
     watched.source.connected = False
     watched.turn(70)

@@ -2,13 +2,14 @@
 
 import errno
 import os
+import sqlite3
 import subprocess
 import time
 
 import pytest
 
 from edge_runtime.contract.message import Lane
-from edge_runtime.journal import committer, database, wal
+from edge_runtime.journal import committer, database, readers, wal
 from edge_runtime.journal.work import Checkpoint, Work
 from tests.edge_runtime.journal.tools import Receiver, entry, make, message, seqs
 
@@ -186,6 +187,25 @@ def test_a_failed_sync_makes_nothing_durable_until_all_is_in_the_database(tmp_pa
     assert journal.flush()
     assert source.acknowledged == list(range(1, 51))
     assert journal.status().failures == 3
+    assert journal.status().problem is None
+    journal.close()
+
+
+def test_a_disk_that_cannot_be_read_for_a_moment_is_told_and_raises_nothing(tmp_path, monkeypatch):
+    journal = make(tmp_path / "journal.db")
+    journal.open()
+    journal.start(lambda _: None)
+    before = journal.status()
+    monkeypatch.setattr(journal, "_readers", readers.Readers(tmp_path / "journal.db", lambda _: None))
+
+    def fails(_):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(readers, "connect_reader", fails)
+    status = journal.status()
+    assert status.problem == "the journal cannot be read now: disk I/O error"
+    assert status.database_bytes == before.database_bytes > 0
+    monkeypatch.undo()
     assert journal.status().problem is None
     journal.close()
 

@@ -150,6 +150,18 @@ def test_raw_then_backfill_are_given_up_when_the_disk_fails_nothing_else():
     assert waiting.shed() == {}
 
 
+def test_what_stands_for_a_message_of_the_spool_is_not_given_up():
+    waiting = make(waiting_bytes=20_000)
+    pieces = Work(messages=[message(Lane.BACKFILL, b"x" * 5000) for _ in range(2)], replaces=True)
+    backlog = Work(messages=[message(Lane.BACKFILL, b"x" * 5000)])
+    waiting.failing = True
+    for work in (pieces, backlog):
+        assert waiting.put(work, 0)
+    assert waiting.put(Work([entry(9, b"x" * 5000)]), 0)
+    assert (len(pieces.messages), len(backlog.messages)) == (2, 0)
+    assert not waiting.put(Work([entry(10, b"x" * 8000)]), 0)
+
+
 def test_a_nudge_is_answered_in_time():
     waiting = make(commit_after=0.01)
     taker = Taker(waiting)

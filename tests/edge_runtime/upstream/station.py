@@ -36,7 +36,7 @@ class Station:
             self.journal,
             clock,
             self.folder / "dead.db",
-            respool=lambda messages: self.journal.submit(Work(messages=messages, urgent=True)),
+            respool=lambda messages: self.journal.submit(Work(messages=messages, urgent=True, replaces=True), 0),
             **self.callbacks,
         )
         self.link._connection._backoff = Backoff(clock, first=0.05, most=0.5)

@@ -270,6 +270,22 @@ def test_pieces_may_be_committed_before_anybody_looks(world):
     assert len(world.spool[Lane.LIVE]) >= 2
 
 
+def test_pieces_that_the_spool_dropped_with_all_before_them_hold_no_floor(world):
+    world.connect(maximum_packet=4096)
+    world.commit(block(rows=200), event(1))
+    world.work()
+    (pieces,) = world.respooled
+    world.last[Lane.LIVE] += len(pieces)  # the spool is over its limit: committed, and dropped at once
+    world.spool[Lane.LIVE].clear()
+    world.floors[Lane.LIVE] = world.last[Lane.LIVE] + 1
+    world.ack(Lane.LIVE, 2)
+    world.commit(event(2))
+    world.work()
+    assert [e.floor for *_, e in world.flying] == [world.last[Lane.LIVE]]
+    assert not world.pump._split
+    assert not world.pump._splitting[Lane.LIVE]
+
+
 def test_while_pieces_cannot_be_committed_the_lane_waits(world):
     world.connect(maximum_packet=4096)
     world.full = True
@@ -310,6 +326,17 @@ def test_a_block_at_which_the_broker_hangs_up_is_made_smaller_and_so_are_those_a
     assert world.pump.counts["dead_letters"] == 0
 
 
+def test_what_the_centre_had_before_the_broker_confirmed_it_leaves_no_suspicion(world):
+    world.connect()
+    world.commit(*(event(i) for i in range(3)))
+    assert len(world.work()) == 3
+    world.ack(Lane.LIVE, 3)
+    world.pump.disconnected()
+    world.connect()
+    world.commit(*(event(i) for i in range(5)))
+    assert len(world.work()) == 5, "or messages would go one at a time until a restart"
+
+
 def test_a_broker_that_only_just_comes_up_makes_nothing_be_given_up(world):
     world.commit(event(1, Lane.ALARM))
     for _ in range(50):
@@ -325,10 +352,13 @@ def test_dead_letters_that_cannot_be_written_now_are_kept(world, monkeypatch):
     world.commit(Outgoing("rumour", Lane.LIVE, None, 1, 1, b"{}", JSON))
     world.work()
     assert world.spool[Lane.LIVE]
+    world.commit(event(1))
+    assert world.work() == [(Lane.LIVE, 2)]
+    assert [e.floor for *_, e in world.flying] == [1]  # or the centre took it for done, and said so after a restart
     monkeypatch.setattr(world.dead, "_path", world.path)
     world.work()
     assert len(world.dead_letters()) == 1
-    assert not world.spool[Lane.LIVE]
+    assert sorted(world.spool[Lane.LIVE]) == [2]
 
 
 def test_dead_letters_are_bounded_the_oldest_go(tmp_path, world):
@@ -342,9 +372,19 @@ def test_dead_letters_are_bounded_the_oldest_go(tmp_path, world):
     assert letters.dropped == 3
 
 
+def test_dead_letters_outlive_older_ones_though_the_clock_was_set_back(tmp_path, world):
+    letters = DeadLetters(tmp_path / "few.db", world, most=2500)
+    for seq in range(1, 6):
+        world.now = 100 - seq
+        letters.add(Spooled(1, seq, Outgoing("event", Lane.LIVE, None, 1, 1, b"x" * 1000)), "too large")
+    letters.close()
+    with closing(sqlite3.connect(tmp_path / "few.db")) as database:
+        assert database.execute("SELECT seq FROM dead_letters ORDER BY seq").fetchall() == [(4,), (5,)]
+
+
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["spool", "work", "lose", "arrive", "ack", "cut", "connect", "time", "drop"]),
+        st.sampled_from(["spool", "work", "lose", "arrive", "unconfirmed", "ack", "cut", "connect", "time", "drop"]),
         st.sampled_from(Lane),
         st.integers(0, 20),
     ),
@@ -358,12 +398,13 @@ def test_whatever_is_lost_on_the_way_everything_arrives_in_the_end(tmp_path_fact
     world = World(tmp_path_factory.mktemp("pump") / "dead.db")
     centre, arrived, flying, dropped = AckTracker(), set(), [], set()
 
-    def arrive(count):
-        """The centre commits the first `count` of what is flying."""
+    def arrive(count, confirm=True):
+        """The centre commits the first `count` of what is flying, perhaps before the broker confirms it."""
         for mid, _, envelope in flying[:count]:
             arrived.add((envelope.order, envelope.seq))
             centre.commit(envelope.epoch, envelope.order, envelope.seq, envelope.floor)
-            world.pump.confirmed(mid, 0)
+            if confirm:
+                world.pump.confirmed(mid, 0)
         del flying[:count]
 
     def acknowledge():
@@ -378,6 +419,8 @@ def test_whatever_is_lost_on_the_way_everything_arrives_in_the_end(tmp_path_fact
             del flying[:number]
         elif what == "arrive":
             arrive(number)
+        elif what == "unconfirmed":
+            arrive(number, confirm=False)
         elif what == "ack":
             acknowledge()
         elif what == "cut":
@@ -411,4 +454,6 @@ def test_whatever_is_lost_on_the_way_everything_arrives_in_the_end(tmp_path_fact
     assert not any(world.spool.values())
     assert world.pump.outstanding == 0
     assert world.pump.counts["dead_letters"] == 0
+    world.commit(*(event(i) for i in range(5)))
+    assert len(world.work()) == 5, "nothing is under suspicion any more"
     world.dead.close()

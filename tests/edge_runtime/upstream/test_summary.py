@@ -82,6 +82,28 @@ def test_classes_that_count_cycles_go_by_the_time_of_arrival():
     assert (rows.start.tolist(), rows.count.tolist(), rows.keys.t.tolist()) == ([5 * HOUR], [2], [2])
 
 
+def test_a_clock_that_was_set_back_ends_intervals_again():
+    sums = summary()
+    sums.take(400_000 * HOUR)  # before the clock was set
+    update(sums, batch([0], 10 * HOUR + 5), 1, outputs(1))
+    assert sums.take(11 * HOUR) is None
+    assert sums.take(12 * HOUR).start.tolist() == [10 * HOUR]
+    assert sums.counts["skipped"] == 3
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 50), st.integers(0, 50)), max_size=40))
+def test_whatever_the_clock_says_each_observation_is_in_one_row(steps):
+    sums, told = summary(every=10.0, grace=0.0), 0
+    for number, (machine, time, utc) in enumerate(steps):
+        update(sums, batch([machine], time * SECOND), number, outputs(1))
+        ended, rows = sums.has_ended(utc * SECOND), sums.take(utc * SECOND)
+        assert ended is (rows is not None)
+        told += 0 if rows is None else int(rows.count.sum())
+        assert sums.take(utc * SECOND) is None
+    rows = sums.take(1000 * SECOND)
+    assert told + (0 if rows is None else int(rows.count.sum())) == len(steps)
+
+
 def test_it_travels_as_a_block():
     sums = summary()
     update(sums, batch([0, 1, 2, 3], 5), 1, outputs(4))

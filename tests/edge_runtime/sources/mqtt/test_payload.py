@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from edge_runtime.clock import SystemClock
 from edge_runtime.sources.mqtt.payload import Refusal, Rename, Times, json_decoder, load, load_number, number_decoder
 from edge_runtime.sources.mqtt.reader import Reader
+from edge_runtime.sources.mqtt.setpoint import MqttCommand, _Waiter
 from edge_runtime.sources.mqtt.topic import MqttTopic
 from edge_runtime.timestamps import format_times, parse_times
 
@@ -286,6 +287,21 @@ def test_whatever_comes_is_read_or_refused_by_a_known_reason_and_acknowledged(me
         assert -(2**62) < arrival.time < 2**62
     for text in reader.refused:
         text.encode()
+
+
+answers = st.one_of(payloads, st.integers(0, 2000).map(lambda digits: b'{"time": 1, "flow": 1' + b"0" * digits + b"}"))
+
+
+@FUZZ
+@given(answers, st.sampled_from([None, "answers/{asset}/{channel}"]))
+def test_whatever_is_read_back_while_a_command_waits_ends_no_connection(payload, read_back):
+    reader, _ = make_reader()
+    waiter = _Waiter(MqttCommand("set/{asset}/{channel}", read_back=read_back), "pump-1", "flow", 1.0)
+    reader.listeners.append(waiter.see)
+    reader.message(0x32, b"plant/pump-1/readings", b"", payload, (0, 0))
+    waiter.see(b"answers/pump-1/flow", b"", payload, None)
+    seen = waiter.read_back.seen
+    assert seen is None or isinstance(seen, float)
 
 
 @given(st.binary(max_size=200))

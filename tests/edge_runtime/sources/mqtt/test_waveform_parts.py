@@ -121,6 +121,25 @@ def test_after_a_reconnect_only_the_new_receipts_count():
     assert refused == [("redelivered", [(0, 7)])]
 
 
+def test_after_a_reconnect_there_is_time_anew():
+    parts, refused = make_parts()
+    first, second = cut(b"abcd", 2)
+    assert parts.add("p", "c", *first, (0, 7), 0) is None
+    assert parts.add("p", "c", *first, (1, 0), 59_000_000_000) is None
+    parts.expire(61_000_000_000)
+    assert parts.add("p", "c", *second, (1, 1), 61_000_000_000) == (b"abcd", (1, 0, 1))
+    assert refused == [("redelivered", [(0, 7)])]
+
+
+def test_a_part_that_is_sent_again_and_again_gets_no_more_time():
+    parts, refused = make_parts()
+    first, _ = cut(b"abcd", 2)
+    for number in range(4):
+        parts.add("p", "c", *first, (0, number), number * 20_000_000_000)
+    parts.expire(61_000_000_000)
+    assert refused[-1] == ("incomplete", [(0, 3)])
+
+
 def test_damage_is_found_and_contradictions_are_refused():
     parts, refused = make_parts()
     first, second = cut(b"abcd", 2)
