@@ -1,9 +1,10 @@
 """Parity: the graph, streamed observation by observation, against what the trained models themselves said.
 
 The tolerance is 1e-3 in the unit of life (1e-5 of the cap where that is more: float32 holds no more digits) and 1e-5
-for scores. A tree jumps at a split, so a harmless difference in the last bit of a feature may move a row to the other
-side of one; such a row is excused only if one of its splits lies within float32 rounding of the feature. More than
-0.01 % of rows beyond, excused or not, is a failure.
+for scores. The failure probability follows from the remaining life: it may differ by what that tolerance makes of it
+where its curve is steepest. A tree jumps at a split, so a harmless difference in the last bit of a feature may move a
+row to the other side of one; such a row is excused only if one of its splits lies within float32 rounding of the
+feature. More than 0.01 % of rows beyond, excused or not, is a failure.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pandas as pd
 from data.errors import DataError
 from features import history
 from features.history import History
+from training.calibration import Calibration
 from training.trees import Trees
 
 LIFE_OUTPUTS = ("rul", "rul_lower", "rul_upper", "rul_lstm", "rul_xgboost")
@@ -63,7 +65,16 @@ def life_tolerance(cap: float) -> float:
     return max(LIFE_TOLERANCE, RELATIVE_TOLERANCE * cap)
 
 
-def compare(streamed: pd.DataFrame, native: pd.DataFrame, trees: Trees, features: np.ndarray, cap: float) -> Parity:
+def probability_tolerance(calibration: Calibration) -> float:
+    """What a difference of remaining life within its tolerance makes of the failure probability, at the most."""
+    run = np.diff(calibration.knots)
+    steepest = max(float((np.abs(np.diff(head.failure)) / run).max()) for head in calibration.heads.values())
+    return max(SCORE_TOLERANCE, steepest * life_tolerance(calibration.cap))
+
+
+def compare(
+    streamed: pd.DataFrame, native: pd.DataFrame, trees: Trees, features: np.ndarray, calibration: Calibration
+) -> Parity:
     """Raise `ParityError` unless `streamed` says what `native` says; `features` [R,F] belong to `native`."""
     keys = ["asset", "row"]
     if len(streamed) != len(native) or not (streamed[keys].to_numpy() == native[keys].to_numpy()).all():
@@ -72,20 +83,23 @@ def compare(streamed: pd.DataFrame, native: pd.DataFrame, trees: Trees, features
         )
     life = _error(streamed, native, LIFE_OUTPUTS)
     score = _error(streamed, native, SCORE_OUTPUTS)
-    tolerance = life_tolerance(cap)
-    beyond = (life > tolerance) | (score > SCORE_TOLERANCE)
+    tolerance, probable = life_tolerance(calibration.cap), probability_tolerance(calibration)
+    probability = _error(streamed, native, ("failure_probability",))
+    others = _error(streamed, native, tuple(name for name in SCORE_OUTPUTS if name != "failure_probability"))
+    off = np.maximum.reduce([life / tolerance, probability / probable, others / SCORE_TOLERANCE])  # 1 is allowed
+    beyond = off > 1
     within = [float(np.mean(life <= limit)) for limit in (LIFE_TOLERANCE, tolerance)]
     made = Parity(len(native), float(life.max()), float(score.max()), *within)
     unexplained = np.flatnonzero(beyond)
     if len(unexplained):
         unexplained = unexplained[trees.margin(features[unexplained]) > ROUNDING]
     if beyond.mean() > MAX_BEYOND or len(unexplained):
-        worst = int(np.argmax(np.maximum(life / tolerance, score / SCORE_TOLERANCE)))
+        worst = int(np.argmax(off))
         at = native.iloc[worst]
         raise ParityError(
             f"the graph does not reproduce the trained models: {beyond.sum()} of {len(native)} rows are beyond "
-            f"{tolerance:g} (life) or {SCORE_TOLERANCE:g} (scores), {len(unexplained)} of them on no tree "
-            f"split; the worst is asset '{at.asset}', observation {at.row}: "
+            f"{tolerance:g} (life), {probable:.2g} (failure probability) or {SCORE_TOLERANCE:g} (other scores), "
+            f"{len(unexplained)} of them on no tree split; the worst is asset '{at.asset}', observation {at.row}: "
             f"graph {_said(streamed.iloc[worst])}, models {_said(at)}"
         )
     return made

@@ -5,10 +5,28 @@ import pandas as pd
 import pytest
 
 from tests.training.one_split import one_split
-from training.parity import LIFE_OUTPUTS, SCORE_OUTPUTS, Parity, ParityError, compare, life_tolerance
+from training.calibration import Calibration, Head
+from training.parity import (
+    LIFE_OUTPUTS,
+    SCORE_OUTPUTS,
+    Parity,
+    ParityError,
+    compare,
+    life_tolerance,
+    probability_tolerance,
+)
 
 ROWS, CAP = 20_000, 100.0
 SPLIT = one_split(0.5)
+
+
+def calibration(steepest=0.0):
+    """Its failure probability falls by `steepest` in a unit of life, at the most."""
+    head = Head({"lstm": 0.0, "xgboost": 1.0}, [0.0] * 3, [0.0] * 3, [0.9, 0.9 - 2 * steepest, 0.1])
+    return Calibration(CAP, 20, 0.9, [0.0, 2.0, CAP], {"aged": head}, 0.2, [0.5, 1.0], [1.0, 0.0], 1.0, 0.99)
+
+
+CALIBRATION = calibration()
 
 
 @pytest.fixture
@@ -26,7 +44,7 @@ def features(value):
 
 
 def test_equal_is_equal_and_so_are_infinities(said):
-    assert compare(said, said.copy(), SPLIT, features(0.1), CAP) == Parity(ROWS, 0.0, 0.0, 1.0, 1.0)
+    assert compare(said, said.copy(), SPLIT, features(0.1), CALIBRATION) == Parity(ROWS, 0.0, 0.0, 1.0, 1.0)
 
 
 @pytest.mark.parametrize("name", [*LIFE_OUTPUTS, *SCORE_OUTPUTS])
@@ -34,7 +52,7 @@ def test_every_output_counts(said, name):
     other = said.copy()
     other.loc[100, name] += np.float32(0.01)
     with pytest.raises(ParityError, match=r"1 of 20000 rows .* asset 'a', observation 100"):
-        compare(other, said, SPLIT, features(0.1), CAP)
+        compare(other, said, SPLIT, features(0.1), CALIBRATION)
 
 
 @pytest.mark.parametrize("strange", [np.nan, np.inf])
@@ -42,37 +60,55 @@ def test_what_is_not_finite_differs(said, strange):
     other = said.copy()
     other.loc[100, "rul"] = strange
     with pytest.raises(ParityError):
-        compare(other, said, SPLIT, features(0.1), CAP)
+        compare(other, said, SPLIT, features(0.1), CALIBRATION)
 
 
 def test_rounding_is_no_difference(said):
     other = said.copy()
     other["rul"] += np.float32(5e-4)
     other["anomaly_score"] += np.float32(5e-6)
-    made = compare(other, said, SPLIT, features(0.1), CAP)
+    made = compare(other, said, SPLIT, features(0.1), CALIBRATION)
     assert made.max_abs_error == pytest.approx(5e-4, rel=0.1)
     assert made.max_score_error == pytest.approx(5e-6, rel=0.1)
+
+
+def test_the_failure_probability_may_move_as_far_as_its_remaining_life(said):
+    """Trees of 400 add up to 1e-4 of rounding; where the curve is steep that alone is more than scores are allowed."""
+    steep = calibration(0.2)
+    assert probability_tolerance(steep) == pytest.approx(0.2 * life_tolerance(CAP))
+    assert probability_tolerance(calibration(1e-6)) == 1e-5  # another curve is flat
+    other = said.copy()
+    other.loc[100, "failure_probability"] += np.float32(5e-5)
+    assert compare(other, said, SPLIT, features(0.1), steep).max_score_error == pytest.approx(5e-5, rel=0.1)
+    other = said.copy()
+    other.loc[100, "failure_probability"] += np.float32(3e-4)
+    with pytest.raises(ParityError, match=r"0.0002 \(failure probability\)"):
+        compare(other, said, SPLIT, features(0.1), steep)
+    other = said.copy()
+    other.loc[100, "anomaly_score"] += np.float32(5e-5)
+    with pytest.raises(ParityError):
+        compare(other, said, SPLIT, features(0.1), steep)
 
 
 def test_a_row_on_a_split_is_excused_and_many_are_not(said):
     other, X = said.copy(), features(0.1)
     other.loc[:1, "rul"] += 5
     X[:2] = np.nextafter(np.float32(0.5), np.float32(1))
-    made = compare(other, said, SPLIT, X, CAP)
+    made = compare(other, said, SPLIT, X, CALIBRATION)
     assert made.within_1e_3 == made.within_tolerance == 1 - 2 / ROWS
     with pytest.raises(ParityError, match="2 of them on no tree split"):
-        compare(other, said, SPLIT, features(0.501), CAP)
+        compare(other, said, SPLIT, features(0.501), CALIBRATION)
     other.loc[:2, "rul"] += 5  # three of 20,000 are more than 0.01 %
     X[:3] = 0.5
     with pytest.raises(ParityError, match="0 of them on no tree split"):
-        compare(other, said, SPLIT, X, CAP)
+        compare(other, said, SPLIT, X, CALIBRATION)
 
 
 def test_other_rows_are_no_match(said):
     with pytest.raises(ParityError, match="dvc repro"):
-        compare(said[:-1], said, SPLIT, features(0.1), CAP)
+        compare(said[:-1], said, SPLIT, features(0.1), CALIBRATION)
     with pytest.raises(ParityError, match="dvc repro"):
-        compare(said.assign(row=said.row + 1), said, SPLIT, features(0.1), CAP)
+        compare(said.assign(row=said.row + 1), said, SPLIT, features(0.1), CALIBRATION)
 
 
 def test_long_lives_are_compared_to_float32_digits():
