@@ -180,6 +180,20 @@ def test_other_machines_are_no_pairs(candidate):
     assert states(bad, candidate(errors=None), rule)[0]["accuracy, to champion"] == PASSED
 
 
+def test_errors_of_other_moments_do_not_compare(candidate):
+    """After a longer warm-up the hard moments are not judged: the same model would seem better by far."""
+    easier = replace(shifted(ERRORS, -1.0), rows=dict.fromkeys(MACHINES, 80))
+    champion = candidate(errors=replace(ERRORS, rows=dict.fromkeys(MACHINES, 100)))
+    found, made = states(candidate(errors=easier, rul__cv__rmse=1.5), champion)
+    assert found["accuracy, to champion"] == FAILED
+    assert "other moments of the same lives" in made["accuracy, to champion"].why
+    same = replace(easier, rows=champion.errors.rows)
+    assert states(candidate(errors=same), champion)[0]["accuracy, to champion"] == PASSED
+    assert states(candidate(errors=easier), candidate())[0]["accuracy, to champion"] == PASSED  # it never said
+    grown = states(candidate(errors=easier, data_hash="d2"), champion)  # machines that still run have more rows
+    assert grown[0]["accuracy, to champion"] == PASSED
+
+
 def test_without_errors_by_machine_there_is_no_guess_to_beat(candidate):
     found, made = states(candidate(errors=None))
     assert found["accuracy"] == FAILED
