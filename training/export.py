@@ -102,10 +102,8 @@ def _settings(cls: AssetClass) -> list[dict[str, Any]]:
 
 def tolerances(calibration: Calibration, outputs: list[str]) -> dict[str, float]:
     """Largest difference in the self-test, by output: what another onnxruntime or processor may round otherwise."""
-    life = parity.life_tolerance(calibration.cap)
-    by_name = dict.fromkeys(("rul", "rul_lower", "rul_upper", "rul_model"), life)
+    by_name = parity.tolerances(calibration) | {"rul_model": parity.life_tolerance(calibration.cap)}
     by_name |= {"alarm": 0.0, "tick": 0.0, "with_age": 0.0, "quality": 0.0, "contribution": 1e-4, "state_out": 1e-4}
-    by_name |= {"failure_probability": parity.probability_tolerance(calibration)}
     by_name |= {name: 1e-3 for name in outputs if name.endswith(".features")}
     return {name: by_name.get(name, parity.SCORE_TOLERANCE) for name in [*outputs, "state_out"]}
 

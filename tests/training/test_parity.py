@@ -1,5 +1,7 @@
 """Parity: what counts as the same, what a tree split excuses, and what it does not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +15,7 @@ from training.parity import (
     ParityError,
     compare,
     life_tolerance,
-    probability_tolerance,
+    tolerances,
 )
 
 ROWS, CAP = 20_000, 100.0
@@ -72,22 +74,41 @@ def test_rounding_is_no_difference(said):
     assert made.max_score_error == pytest.approx(5e-6, rel=0.1)
 
 
-def test_the_failure_probability_may_move_as_far_as_its_remaining_life(said):
+def test_what_follows_from_the_remaining_life_may_move_as_far_as_it(said):
     """Trees of 400 add up to 1e-4 of rounding; where the curve is steep that alone is more than scores are allowed."""
-    steep = calibration(0.2)
-    assert probability_tolerance(steep) == pytest.approx(0.2 * life_tolerance(CAP))
-    assert probability_tolerance(calibration(1e-6)) == 1e-5  # another curve is flat
+    steep, life = calibration(0.2), life_tolerance(CAP)
+    assert tolerances(steep)["failure_probability"] == pytest.approx(0.2 * life, rel=1e-3)
+    assert tolerances(calibration(1e-6))["failure_probability"] == 1e-5  # another curve is flat
+    ends = replace(
+        steep, heads={"aged": replace(steep.heads["aged"], lower=[-10.0, -12.0, 0.0], upper=[0.0, 8.0, 0.0])}
+    )
+    allowed = tolerances(ends)
+    assert (allowed["rul"], allowed["rul_lower"], allowed["rul_upper"]) == pytest.approx(
+        (life, 100 / 98 * life, 5 * life)
+    )
+    for name, difference in (("failure_probability", 1e-4), ("rul_upper", 4e-3)):
+        other = said.copy()
+        other.loc[100, name] += np.float32(difference)
+        made = compare(other, said, SPLIT, features(0.1), ends)
+        assert max(made.max_abs_error, made.max_score_error) == pytest.approx(difference, rel=0.1)
+        assert made.within_tolerance == 1
+        other.loc[100, name] += np.float32(2 * difference)
+        with pytest.raises(ParityError, match=f"the worst is {name} "):
+            compare(other, said, SPLIT, features(0.1), ends)
     other = said.copy()
-    other.loc[100, "failure_probability"] += np.float32(5e-5)
-    assert compare(other, said, SPLIT, features(0.1), steep).max_score_error == pytest.approx(5e-5, rel=0.1)
+    other.loc[100, "anomaly_score"] += np.float32(1e-4)
+    with pytest.raises(ParityError, match=r"anomaly_score \(tolerance 1e-05\)"):
+        compare(other, said, SPLIT, features(0.1), ends)
+
+
+def test_an_upper_end_at_the_edge_may_be_open_in_one_of_them(said):
+    """Rounding decides on which side of 0.9999 of the cap it falls."""
     other = said.copy()
-    other.loc[100, "failure_probability"] += np.float32(3e-4)
-    with pytest.raises(ParityError, match=r"0.0002 \(failure probability\)"):
-        compare(other, said, SPLIT, features(0.1), steep)
-    other = said.copy()
-    other.loc[100, "anomaly_score"] += np.float32(5e-5)
-    with pytest.raises(ParityError):
-        compare(other, said, SPLIT, features(0.1), steep)
+    said.loc[100, "rul_upper"], other.loc[100, "rul_upper"] = np.inf, np.float32(0.9999 * CAP - 1e-4)
+    assert compare(other, said, SPLIT, features(0.1), CALIBRATION).max_abs_error == pytest.approx(1e-4, rel=0.1)
+    other.loc[100, "rul_upper"] = 0.99 * CAP
+    with pytest.raises(ParityError, match="the worst is rul_upper"):
+        compare(other, said, SPLIT, features(0.1), CALIBRATION)
 
 
 def test_a_row_on_a_split_is_excused_and_many_are_not(said):
