@@ -210,8 +210,8 @@ def interval_figures(
 ) -> dict[str, Any]:
     """How intervals `low`…`high` hold the capped label, rows as in `known`.
 
-    `thirds`: coverage in each third of predicted life. `open`: share that reach the cap. `badly_covered`: share of
-    machines that lie outside most of the time.
+    `thirds`: coverage in each third of predicted life, None where most predictions are alike. `open`: share that reach
+    the cap. `badly_covered`: share of machines that lie outside most of the time.
     """
     where, weight = known(table)
     judged, low, high, p = table.iloc[where], low[where], high[where], predicted[where]
@@ -221,7 +221,7 @@ def interval_figures(
     own = pd.DataFrame({"asset": judged.asset, "inside": inside * weight, "weight": weight}).groupby("asset").sum()
     return {
         "coverage": float(np.average(inside, weights=weight)),
-        "thirds": held,
+        "thirds": held if len(held) == 3 else None,
         "width": float(np.average(high - low, weights=weight)),
         "open": float(np.average(high >= 0.9999 * cap, weights=weight)),
         "badly_covered": float((own.inside < 0.5 * own.weight).mean()),
@@ -240,10 +240,11 @@ def run(fleet: str) -> None:
         parts = [f"{name} {of[name]['rmse']:.2f} ± {of[name]['se']:.2f}" for name in (*RUL_MODELS, "blend")]
         share = ", ".join(f"{name} {weight:.2f}" for name, weight in of["weights"].items())
         cover = of["interval"]
+        thirds = ", ".join(f"{share:.1%}" for share in cover["thirds"] or [])
+        thirds = f" ({thirds} by third of the prediction)" if thirds else ""
         print(
             f"{fleet} {head}: {'; '.join(parts)} (weights {share}); {cover['level']:.0%} interval covers "
-            f"{cover['coverage']:.1%} ({', '.join(f'{share:.1%}' for share in cover['thirds'])} by third of the "
-            f"prediction), width {cover['width']:.1f} {dataset.asset_class.life.unit}, "
+            f"{cover['coverage']:.1%}{thirds}, width {cover['width']:.1f} {dataset.asset_class.life.unit}, "
             f"{cover['badly_covered']:.1%} of machines mostly outside"
         )
 
