@@ -83,7 +83,8 @@ def split(cls: AssetClass, lives: Sequence[Life], params: SplitParams) -> dict[s
     if official:
         test = official
     else:
-        held_out = min(max(1, round(params.test_share * len(failed))), len(failed) - 2)  # two are left to cross-validate
+        # two are left to cross-validate
+        held_out = min(max(1, round(params.test_share * len(failed))), len(failed) - 2)
         test = {*_draw(failed, held_out, rng)}
         test |= {*_draw(rest, round(params.test_share * len(rest)), rng)}
     folds = min(params.folds, len(set(failed) - test))

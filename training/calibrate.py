@@ -74,9 +74,10 @@ def interval(
     """From the prediction to the ends of the interval at `knots`: binned cross-conformal quantiles of the residuals.
 
     Bins of predicted life hold equal weight; machines are weighted equally; the level is raised by the share of one
-    machine, as in split conformal prediction (Vovk et al. 2005; Barber et al. 2021 for the cross-validated form). Of
-    all intervals of a bin that hold so much, the one that is shortest within 0…cap, the last knot: near the cap, where
-    it costs nothing above, all that may lie outside lies below.
+    machine, as in split conformal prediction (Vovk et al. 2005; Barber et al. 2021 for the cross-validated form). Fewer
+    than nine machines cannot promise 90 %: then it is all they showed. Of all intervals of a bin that hold so much,
+    the one that is shortest within 0…cap, the last knot: near the cap, where it costs nothing above, all that may lie
+    outside lies below.
     """
     where, weight = known(table)
     judged, p = table.iloc[where], predicted[where]
