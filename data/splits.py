@@ -96,7 +96,9 @@ def split(
     if official:
         test = official
     else:
-        test = {*_draw(failed, max(1, round(params.test_share * len(failed))), rng)}
+        # two are left to cross-validate
+        held_out = min(max(1, round(params.test_share * len(failed))), len(failed) - 2)
+        test = {*_draw(failed, held_out, rng)}
         test |= {*_draw(rest, round(params.test_share * len(rest)), rng)}
     folds = min(params.folds, len(set(failed) - test))
     fold_of = _deal([asset for asset in failed + rest if asset not in test], failures, folds, rng)

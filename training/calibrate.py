@@ -74,9 +74,10 @@ def interval(
     """From the prediction to the ends of the interval at `knots`: binned cross-conformal quantiles of the residuals.
 
     Bins of predicted life hold equal weight; machines are weighted equally; the level is raised by the share of one
-    machine, as in split conformal prediction (Vovk et al. 2005; Barber et al. 2021 for the cross-validated form). Of
-    all intervals of a bin that hold so much, the one that is shortest within 0…cap, the last knot: near the cap, where
-    it costs nothing above, all that may lie outside lies below.
+    machine, as in split conformal prediction (Vovk et al. 2005; Barber et al. 2021 for the cross-validated form). Fewer
+    than nine machines cannot promise 90 %: then it is all they showed. Of all intervals of a bin that hold so much,
+    the one that is shortest within 0…cap, the last knot: near the cap, where it costs nothing above, all that may lie
+    outside lies below.
     """
     where, weight = known(table)
     judged, p = table.iloc[where], predicted[where]
@@ -210,8 +211,8 @@ def interval_figures(
 ) -> dict[str, Any]:
     """How intervals `low`…`high` hold the capped label, rows as in `known`.
 
-    `thirds`: coverage in each third of predicted life. `open`: share that reach the cap. `badly_covered`: share of
-    machines that lie outside most of the time.
+    `thirds`: coverage in each third of predicted life, None where most predictions are alike. `open`: share that reach
+    the cap. `badly_covered`: share of machines that lie outside most of the time.
     """
     where, weight = known(table)
     judged, low, high, p = table.iloc[where], low[where], high[where], predicted[where]
@@ -221,7 +222,7 @@ def interval_figures(
     own = pd.DataFrame({"asset": judged.asset, "inside": inside * weight, "weight": weight}).groupby("asset").sum()
     return {
         "coverage": float(np.average(inside, weights=weight)),
-        "thirds": held,
+        "thirds": held if len(held) == 3 else None,
         "width": float(np.average(high - low, weights=weight)),
         "open": float(np.average(high >= 0.9999 * cap, weights=weight)),
         "badly_covered": float((own.inside < 0.5 * own.weight).mean()),
@@ -240,10 +241,11 @@ def run(fleet: str) -> None:
         parts = [f"{name} {of[name]['rmse']:.2f} ± {of[name]['se']:.2f}" for name in (*RUL_MODELS, "blend")]
         share = ", ".join(f"{name} {weight:.2f}" for name, weight in of["weights"].items())
         cover = of["interval"]
+        thirds = ", ".join(f"{share:.1%}" for share in cover["thirds"] or [])
+        thirds = f" ({thirds} by third of the prediction)" if thirds else ""
         print(
             f"{fleet} {head}: {'; '.join(parts)} (weights {share}); {cover['level']:.0%} interval covers "
-            f"{cover['coverage']:.1%} ({', '.join(f'{share:.1%}' for share in cover['thirds'])} by third of the "
-            f"prediction), width {cover['width']:.1f} {dataset.asset_class.life.unit}, "
+            f"{cover['coverage']:.1%}{thirds}, width {cover['width']:.1f} {dataset.asset_class.life.unit}, "
             f"{cover['badly_covered']:.1%} of machines mostly outside"
         )
 

@@ -70,7 +70,7 @@ def cross_validated_figures(
     figures.set(f"rul{suffix}.cv.rmse", cross["blend"]["rmse"])
     figures.set(f"rul{suffix}.cv.se", cross["blend"]["se"] or None, "one training machine")
     for name, value in cross["interval"].items():
-        figures.set(f"rul{suffix}.cv.interval.{name}", value, "see cross_validation.json")
+        figures.set(f"rul{suffix}.cv.interval.{name}", value, remaining_life.ALIKE)
     remaining_life.all_rows(figures, f"rul{suffix}.cv.all_rows", table, cls.labels.cap)
     remaining_life.early_enough(figures, f"rul{suffix}.cv", table, tick, cls.labels.cap)
     failure(figures, f"failure{suffix}.cv", table, prior)

@@ -27,7 +27,7 @@ from edge_runtime.manifest import PROTOCOL
 from features.history import History
 from training import machine_errors, parity, reference, tracking, unknown_age
 from training.calibrate import out_of_fold
-from training.calibration import RUL_MODELS
+from training.calibration import RUL_MODELS, Calibration
 from training.dataset import FINAL, Dataset
 from training.feature_table import read_history
 from training.fingerprint import fingerprints
@@ -77,7 +77,7 @@ def contract(twin: Twin, fleet: str, slices: dict[str, str], outputs: list[str])
         "rul_models": list(RUL_MODELS),
         "alarms": [{"name": name, **alarm.model_dump()} for name, alarm in cls.alarms.items()],
         "health": HEALTH.format(tau=twin.step.filters.time_constants[twin.step.filters.health_row - 1]),
-        "tolerance": {"CPUExecutionProvider": tolerances(cls, outputs)},
+        "tolerance": {"CPUExecutionProvider": tolerances(twin.calibration, outputs)},
     }
 
 
@@ -100,12 +100,11 @@ def _settings(cls: AssetClass) -> list[dict[str, Any]]:
     return own + alarms
 
 
-def tolerances(cls: AssetClass, outputs: list[str]) -> dict[str, float]:
+def tolerances(calibration: Calibration, outputs: list[str]) -> dict[str, float]:
     """Largest difference in the self-test, by output: what another onnxruntime or processor may round otherwise."""
-    life = parity.life_tolerance(cls.labels.cap)
-    by_name = dict.fromkeys(("rul", "rul_lower", "rul_upper", "rul_model"), life)
+    by_name = parity.tolerances(calibration) | {"rul_model": parity.life_tolerance(calibration.cap)}
     by_name |= {"alarm": 0.0, "tick": 0.0, "with_age": 0.0, "quality": 0.0, "contribution": 1e-4, "state_out": 1e-4}
-    by_name |= {f"{name}.features": 1e-3 for name in cls.waveforms}
+    by_name |= {name: 1e-3 for name in outputs if name.endswith(".features")}
     return {name: by_name.get(name, parity.SCORE_TOLERANCE) for name in [*outputs, "state_out"]}
 
 
@@ -116,8 +115,8 @@ def prove(graph: bytes, twin: Twin, dataset: Dataset, whole: History) -> Parity:
     """
     native = pd.read_parquet(paths.artifact(dataset.fleet, "predictions.parquet"))
     features = dataset.part(FINAL).table[dataset.test.index]
-    cap = twin.calibration.cap
-    made = parity.compare(parity.stream(graph, whole), native, twin.trees, features, cap)
+    calibration = twin.calibration
+    made = parity.compare(parity.stream(graph, whole), native, twin.trees, features, calibration)
     place = {key: i for i, key in enumerate(zip(native.asset, native.row, strict=True))}
     rng = np.random.default_rng(0)
     for batch in BATCHES:
@@ -125,12 +124,12 @@ def prove(graph: bytes, twin: Twin, dataset: Dataset, whole: History) -> Parity:
         streamed = parity.stream(graph, repeated(whole, [whole.assets[order[i % len(order)]] for i in range(batch)]))
         streamed["asset"] = streamed.asset.str.rpartition("--")[0]
         rows = [place[key] for key in zip(streamed.asset, streamed.row, strict=True)]
-        parity.compare(streamed, native.iloc[rows].reset_index(drop=True), twin.trees, features[rows], cap)
+        parity.compare(streamed, native.iloc[rows].reset_index(drop=True), twin.trees, features[rows], calibration)
     if len(twin.heads) == 1:
         return made
     said = unknown_age.of_first_lives(native)
     streamed = parity.stream(graph, unknown_age.stripped(whole))
-    without = parity.compare(streamed, said.reset_index(drop=True), twin.trees, features[said.index], cap)
+    without = parity.compare(streamed, said.reset_index(drop=True), twin.trees, features[said.index], calibration)
     return made.worst(without)
 
 

@@ -39,11 +39,12 @@ class MachineErrors:
     """Mean square error of each machine, in the unit of life squared: by head, the class's own first; by guess.
 
     A guess needs no sensors: the mean remaining life of the other folds' machines, and, where ages are known, the one
-    their ages suggest.
+    their ages suggest. Errors compare where they are of the same moments: `rows` counts these by machine.
     """
 
     heads: Mapping[str, Mapping[str, float]]
     guesses: Mapping[str, Mapping[str, float]]
+    rows: Mapping[str, int] | None = None  # None: exported before bundles said it
 
     @classmethod
     def of(cls, table: pd.DataFrame, calibration: Calibration) -> MachineErrors:
@@ -65,14 +66,15 @@ class MachineErrors:
             for name, guess in (("mean", by_mean), ("age", by_age)):
                 guesses[name][here] = guess(own[~here], own[here])
         known = ["mean", "age"] if own.age.notna().any() else ["mean"]
-        return cls(heads, {name: by_machine(guesses[name]) for name in known})
+        return cls(heads, {name: by_machine(guesses[name]) for name in known}, asset.value_counts(sort=False).to_dict())
 
     def nulls(self, i: int) -> Mapping[str, Mapping[str, float]]:
         """The guesses that the i-th head must beat: by age, too, where it is told the age."""
         return {name: of for name, of in self.guesses.items() if name != "age" or [*self.heads][i] == "aged"}
 
     def dump(self) -> bytes:
-        return json.dumps({"format": FORMAT, "heads": self.heads, "guesses": self.guesses}, indent=1).encode()
+        content = {"format": FORMAT, "heads": self.heads, "guesses": self.guesses, "rows": self.rows}
+        return json.dumps(content, indent=1).encode()
 
     @classmethod
     def read(cls, folder: Path) -> MachineErrors | None:
@@ -86,7 +88,7 @@ class MachineErrors:
                 f"{folder / FILE} has format {content['format']}, this version of overhaul reads up to {FORMAT}: "
                 "judge it with the version that exported it"
             )
-        return cls(content["heads"], content["guesses"])
+        return cls(content["heads"], content["guesses"], content.get("rows"))
 
 
 def by_mean(known: pd.DataFrame, asked: pd.DataFrame) -> np.ndarray:

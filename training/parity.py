@@ -1,9 +1,10 @@
 """Parity: the graph, streamed observation by observation, against what the trained models themselves said.
 
 The tolerance is 1e-3 in the unit of life (1e-5 of the cap where that is more: float32 holds no more digits) and 1e-5
-for scores. A tree jumps at a split, so a harmless difference in the last bit of a feature may move a row to the other
-side of one; such a row is excused only if one of its splits lies within float32 rounding of the feature. More than
-0.01 % of rows beyond, excused or not, is a failure.
+for scores. The ends of the interval and the failure probability follow from the remaining life: they may differ by what
+that tolerance makes of them where their curves are steepest. A tree jumps at a split, so a harmless difference in the
+last bit of a feature may move a row to the other side of one; such a row is excused only if one of its splits lies
+within float32 rounding of the feature. More than 0.01 % of rows beyond, excused or not, is a failure.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pandas as pd
 from data.errors import DataError
 from features import history
 from features.history import History
+from training.calibration import Calibration
 from training.trees import Trees
 
 LIFE_OUTPUTS = ("rul", "rul_lower", "rul_upper", "rul_lstm", "rul_xgboost")
@@ -24,6 +26,7 @@ LIFE_TOLERANCE = 1e-3
 RELATIVE_TOLERANCE = 1e-5  # of the cap
 SCORE_TOLERANCE = 1e-5
 MAX_BEYOND = 1e-4  # share of rows
+OPEN = 0.9999  # of the cap: where `training.prognosis` opens the interval
 ROUNDING = 8 * float(np.finfo(np.float32).eps)  # relative distance of a feature from a split
 
 
@@ -63,40 +66,64 @@ def life_tolerance(cap: float) -> float:
     return max(LIFE_TOLERANCE, RELATIVE_TOLERANCE * cap)
 
 
-def compare(streamed: pd.DataFrame, native: pd.DataFrame, trees: Trees, features: np.ndarray, cap: float) -> Parity:
+def tolerances(calibration: Calibration) -> dict[str, float]:
+    """Largest difference of each output compared."""
+    life, run = life_tolerance(calibration.cap), np.diff(calibration.knots)
+    slopes = [np.abs(np.diff(calibration.curves(head), axis=0)) / run[:, None] for head in calibration.heads]
+    lower, upper, probability = np.max(np.concatenate(slopes), axis=0).tolist()
+    return {
+        **dict.fromkeys(LIFE_OUTPUTS, life),
+        **dict.fromkeys(SCORE_OUTPUTS, SCORE_TOLERANCE),
+        "rul_lower": life * max(lower, 1.0),
+        "rul_upper": life * max(upper, 1.0),
+        "failure_probability": max(SCORE_TOLERANCE, life * probability),
+    }
+
+
+def compare(
+    streamed: pd.DataFrame, native: pd.DataFrame, trees: Trees, features: np.ndarray, calibration: Calibration
+) -> Parity:
     """Raise `ParityError` unless `streamed` says what `native` says; `features` [R,F] belong to `native`."""
     keys = ["asset", "row"]
     if len(streamed) != len(native) or not (streamed[keys].to_numpy() == native[keys].to_numpy()).all():
         raise ParityError(
             f"the graph ticked on {len(streamed)} rows, the feature table on {len(native)}: run `dvc repro` anew"
         )
-    life = _error(streamed, native, LIFE_OUTPUTS)
-    score = _error(streamed, native, SCORE_OUTPUTS)
-    tolerance = life_tolerance(cap)
-    beyond = (life > tolerance) | (score > SCORE_TOLERANCE)
-    within = [float(np.mean(life <= limit)) for limit in (LIFE_TOLERANCE, tolerance)]
+    error, allowed = _errors(streamed, native, calibration.cap), tolerances(calibration)
+    life, score = (error[list(names)].max(axis=1).to_numpy() for names in (LIFE_OUTPUTS, SCORE_OUTPUTS))
+    off = error / pd.Series(allowed)  # 1 is allowed
+    beyond = (off > 1).any(axis=1).to_numpy()
+    within = [float(np.mean(life <= LIFE_TOLERANCE)), float((off[list(LIFE_OUTPUTS)] <= 1).all(axis=1).mean())]
     made = Parity(len(native), float(life.max()), float(score.max()), *within)
     unexplained = np.flatnonzero(beyond)
     if len(unexplained):
         unexplained = unexplained[trees.margin(features[unexplained]) > ROUNDING]
     if beyond.mean() > MAX_BEYOND or len(unexplained):
-        worst = int(np.argmax(np.maximum(life / tolerance, score / SCORE_TOLERANCE)))
-        at = native.iloc[worst]
+        worst = int(np.argmax(off.max(axis=1)))
+        name, at = off.iloc[worst].idxmax(), native.iloc[worst]
         raise ParityError(
-            f"the graph does not reproduce the trained models: {beyond.sum()} of {len(native)} rows are beyond "
-            f"{tolerance:g} (life) or {SCORE_TOLERANCE:g} (scores), {len(unexplained)} of them on no tree "
-            f"split; the worst is asset '{at.asset}', observation {at.row}: "
+            f"the graph does not reproduce the trained models: {beyond.sum()} of {len(native)} rows are beyond their "
+            f"tolerances, {len(unexplained)} of them on no tree split; the worst is {name} (tolerance "
+            f"{allowed[name]:.2g}) of asset '{at.asset}', observation {at.row}: "
             f"graph {_said(streamed.iloc[worst])}, models {_said(at)}"
         )
     return made
 
 
-def _error(streamed: pd.DataFrame, native: pd.DataFrame, names: tuple[str, ...]) -> np.ndarray:
-    """Largest absolute difference of each row; equal infinities do not differ, NaN differs from everything."""
-    a, b = (table[list(names)].to_numpy(np.float64) for table in (streamed, native))
-    with np.errstate(invalid="ignore"):
-        difference = np.where(a == b, 0.0, np.abs(a - b))
-    return np.where(np.isnan(difference), np.inf, difference).max(axis=1)
+def _errors(streamed: pd.DataFrame, native: pd.DataFrame, cap: float) -> pd.DataFrame:
+    """Absolute differences [rows, outputs]; equal infinities do not differ, NaN differs from everything.
+
+    An upper end becomes infinite at OPEN of the cap: beside an infinite one, a finite one differs from that edge.
+    """
+    made = {}
+    for name in (*LIFE_OUTPUTS, *SCORE_OUTPUTS):
+        a, b = (table[name].to_numpy(np.float64) for table in (streamed, native))
+        if name == "rul_upper":
+            a, b = (np.where(x == np.inf, OPEN * cap, x) for x in (a, b))
+        with np.errstate(invalid="ignore"):
+            difference = np.where(a == b, 0.0, np.abs(a - b))
+        made[name] = np.where(np.isnan(difference), np.inf, difference)
+    return pd.DataFrame(made)
 
 
 def _said(row: pd.Series) -> str:

@@ -70,7 +70,7 @@ class Score:
 
 
 class Search:
-    """The study of one fleet, one head and the data and split that are here: figures of others do not compare."""
+    """The study of one fleet, one head and the data, class and split that are here: others' figures do not compare."""
 
     def __init__(self, fleet: str, head: str, sections: Sequence[str], params: Params) -> None:
         import optuna  # takes a second
@@ -122,9 +122,10 @@ def _score(trial: Any) -> Score:
 
 
 def identity(fleet: str) -> str:
-    """Of data and split."""
+    """Of data, class (its cap decides what an error is) and split."""
     try:
-        content = tracking.data_hash(fleet).encode() + paths.artifact(fleet, "splits.json").read_bytes()
+        files = [paths.artifact(fleet, name).read_bytes() for name in ("class.json", "splits.json")]
+        content = tracking.data_hash(fleet).encode() + b"".join(files)
     except FileNotFoundError as error:
         raise DataError(f"{error.filename} is not there: `uv run dvc repro split@{fleet}` makes it") from error
     return sha256(content).hexdigest()[:8]

@@ -164,6 +164,17 @@ def test_figures_of_cross_validation():
     assert figures["free"]["lstm"] == figures["aged"]["lstm"]
 
 
+def test_thirds_of_predictions_that_are_mostly_alike_are_not_told():
+    """Where lives are many times as long as the cap, most predictions are the cap: there is no middle third."""
+    table = machines(8, length=(700, 900))
+    for name in ("aged", "free", "lstm"):
+        table[name] = table.lower - (table.rul < 50)
+    figures = calibrate.cross_validated(table, ["aged"], made(table), PARAMS)
+    assert figures["aged"]["interval"]["thirds"] is None
+    figures = calibrate.cross_validated(machines(8), ["aged"], made(machines(8)), PARAMS)
+    assert len(figures["aged"]["interval"]["thirds"]) == 3
+
+
 def test_a_calibration_comes_back_from_its_file(tmp_path):
     calibration = made(machines(6))
     calibration.save(tmp_path / "calibration.json")

@@ -180,6 +180,30 @@ def test_other_machines_are_no_pairs(candidate):
     assert states(bad, candidate(errors=None), rule)[0]["accuracy, to champion"] == PASSED
 
 
+def test_an_interval_that_promises_less_is_no_replacement(candidate):
+    """Whoever acts on the lower end was promised 90 %."""
+    less = {"rul__cv__interval__level": 0.5, "rul__cv__interval__coverage": 0.5}
+    found, made = states(candidate(**less), candidate())
+    assert found["coverage"] == FAILED
+    assert "the champion promises 90%, this one 50%" in made["coverage"].why
+    assert states(candidate(**less))[0]["coverage"] == PASSED
+    assert states(candidate(), candidate(rul__cv__interval=None))[0]["coverage"] == PASSED
+
+
+def test_errors_of_other_moments_do_not_compare(candidate):
+    """After a longer warm-up the hard moments are not judged: the same model would seem better by far."""
+    easier = replace(shifted(ERRORS, -1.0), rows=dict.fromkeys(MACHINES, 80))
+    champion = candidate(errors=replace(ERRORS, rows=dict.fromkeys(MACHINES, 100)))
+    found, made = states(candidate(errors=easier, rul__cv__rmse=1.5), champion)
+    assert found["accuracy, to champion"] == FAILED
+    assert "other moments of the same lives" in made["accuracy, to champion"].why
+    same = replace(easier, rows=champion.errors.rows)
+    assert states(candidate(errors=same), champion)[0]["accuracy, to champion"] == PASSED
+    assert states(candidate(errors=easier), candidate())[0]["accuracy, to champion"] == PASSED  # it never said
+    grown = states(candidate(errors=easier, data_hash="d2"), champion)  # machines that still run have more rows
+    assert grown[0]["accuracy, to champion"] == PASSED
+
+
 def test_without_errors_by_machine_there_is_no_guess_to_beat(candidate):
     found, made = states(candidate(errors=None))
     assert found["accuracy"] == FAILED

@@ -58,6 +58,7 @@ def repository(tmp_path, monkeypatch):
     monkeypatch.setattr(search, "SPACE", {"xgboost": {"depth": Range(2, 6)}})
     Path("artifacts/pump").mkdir(parents=True)
     Path("artifacts/pump/splits.json").write_text("{}")
+    Path("artifacts/pump/class.json").write_text('{"cap": 20}')
     Path("data/observations").mkdir(parents=True)
     Path("data/observations/pump.parquet").write_bytes(b"observations")
     Path("calibrate.py").write_text(CALIBRATE)
@@ -142,10 +143,12 @@ def test_what_fails_is_told_and_the_study_goes_on_without_it():
 
 
 @pytest.mark.usefixtures("answered")
-def test_other_data_or_another_split_is_another_study():
+@pytest.mark.parametrize("changed", ["splits.json", "class.json"])
+def test_other_data_another_class_or_another_split_is_another_study(changed):
+    """Under another cap, say, errors are others: the best of one class is no best of the other."""
     list(made().run(1))
     assert len(made().study.trials) == 1
-    Path("artifacts/pump/splits.json").write_text('{"other": 1}')
+    Path("artifacts/pump", changed).write_text('{"other": 1}')
     assert [trial.state.name for trial in made().study.trials] == ["WAITING"]
 
 

@@ -40,7 +40,14 @@ def rate(asset_class: AssetClass, counted: Tally) -> float | None:
 def tallied(asset_class: AssetClass, lives: Sequence[LifeAlarms]) -> list[Tally]:
     """Alarms counted at each level that the class uses, the highest first."""
     levels = sorted({alarm.level for alarm in asset_class.alarms.values()}, reverse=True)
-    return [tally(lives, level, asset_class.labels.horizon, asset_class.labels.cap) for level in levels]
+    return [_tally(asset_class, lives, level) for level in levels]
+
+
+def _tally(asset_class: AssetClass, lives: Sequence[LifeAlarms], level: int) -> Tally:
+    labels = asset_class.labels
+    return tally(
+        lives, level, labels.horizon, labels.cap, asset_class.time.max_gap / asset_class.time_units_per_life_unit
+    )
 
 
 def alarming(figures: Figures, prefix: str, part: str, asset_class: AssetClass, lives: Sequence[LifeAlarms]) -> None:
@@ -65,8 +72,7 @@ def alarming(figures: Figures, prefix: str, part: str, asset_class: AssetClass, 
 
 def _spread(figures: Figures, name: str, asset_class: AssetClass, lives: Sequence[LifeAlarms], level: int) -> None:
     """`ci.…` of the share announced and of the false-alarm rate."""
-    labels = asset_class.labels
-    each = [tally([life], level, labels.horizon, labels.cap) for life in lives]
+    each = [_tally(asset_class, [life], level) for life in lives]
     draws = Resampling.of([life.asset for life in lives])
     far, false, due, seen = (
         np.array(values, np.float64)
@@ -75,14 +81,17 @@ def _spread(figures: Figures, name: str, asset_class: AssetClass, lives: Sequenc
     with np.errstate(invalid="ignore", divide="ignore"):
         announced = draws.total(seen) / draws.total(due)
         rates = draws.total(false) / draws.total(far) * per_exposure(asset_class)
-    bootstrap.put_share(figures, f"{name}.announced", int((due > 0).sum()), announced, NO_DUE)
+    failed = {life.asset for life, counted in zip(lives, due, strict=True) if counted}
+    bootstrap.put_share(figures, f"{name}.announced", len(failed), announced, NO_DUE)
     exposure = float(far.sum()) / per_exposure(asset_class)
     bootstrap.put_rate(figures, f"{name}.{rate_name(asset_class)}", draws.machines, rates, exposure, NO_FAR)
 
 
 def action(asset_class: AssetClass) -> tuple[str, Alarm] | None:
     """The alarm on the failure probability that calls for action: the lowest level from 2 up, else the highest."""
-    found = [(name, a) for name, a in asset_class.alarms.items() if a.signal == "failure_probability" and a.above]
+    found = [
+        (name, a) for name, a in asset_class.alarms.items() if a.signal == "failure_probability" and a.above is not None
+    ]
     found.sort(key=lambda each: (each[1].level < 2, each[1].level if each[1].level >= 2 else -each[1].level))
     return found[0] if found else None
 
@@ -90,13 +99,17 @@ def action(asset_class: AssetClass) -> tuple[str, Alarm] | None:
 def at_thresholds(asset_class: AssetClass) -> AssetClass:
     """The class with one alarm a threshold of the failure probability in place of its own.
 
-    Delays and dead-band are those of `action`, none without; the dead-band is at most half the threshold, else a low
-    alarm would never end.
+    Delays and dead-band are those of `action`, none without; at other thresholds than its own the dead-band is at most
+    half of it, else a low alarm would never end.
     """
     found = action(asset_class)
     like = found[1] if found else Alarm(level=2, signal="failure_probability", above=0.5)
+
+    def band(threshold: float) -> float:
+        return like.dead_band if threshold == like.limit else min(like.dead_band, threshold / 2)
+
     alarms = {
-        f"at_{i}": like.model_copy(update={"above": each, "level": 2, "dead_band": min(like.dead_band, each / 2)})
+        f"at_{i}": like.model_copy(update={"above": each, "level": 2, "dead_band": band(each)})
         for i, each in enumerate(thresholds(asset_class))
     }
     return asset_class.model_copy(update={"alarms": alarms})
@@ -113,9 +126,9 @@ def curve(asset_class: AssetClass, by_threshold: dict[float, list[LifeAlarms]]) 
     announced, median_lead; NaN where unknown.
     """
     found = action(asset_class)
-    labels, made = asset_class.labels, []
+    made = []
     for threshold, lives in by_threshold.items():
-        counted = tally(lives, 1, labels.horizon, labels.cap)
+        counted = _tally(asset_class, lives, 1)
         made.append(
             {
                 "threshold": threshold,

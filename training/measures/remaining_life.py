@@ -19,6 +19,7 @@ PER_MODEL = (*RUL_MODELS, "blend")
 CLOSE = 1e-6  # to an end of the interval counts as inside
 ERRORS = {"rmse": metrics.rmse, "nasa_score": metrics.nasa_score, "mae": metrics.mae}
 NO_CUT = "no held-out life has a known end and a row after warm-up"
+ALIKE = "too many predictions are alike to be cut in three"
 NO_LABEL = "no row after warm-up has a known label"
 
 
@@ -144,7 +145,7 @@ def thirds(said: np.ndarray, held: np.ndarray, weight: np.ndarray) -> tuple[list
     cuts = metrics.weighted_quantile(said, np.array([1 / 3, 2 / 3]), weight)
     third = np.searchsorted(cuts, said, side="left")
     if len(np.unique(third)) < 3:
-        return None, "too many predictions are alike to be cut in three"
+        return None, ALIKE
     return [float(np.average(held[third == i], weights=weight[third == i])) for i in range(3)], ""
 
 

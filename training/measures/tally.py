@@ -43,7 +43,7 @@ class Tally:
     far_in_alarm: float  # of it, under alarm
 
 
-def tally(lives: Sequence[LifeAlarms], level: int, horizon: float, cap: float) -> Tally:
+def tally(lives: Sequence[LifeAlarms], level: int, horizon: float, cap: float, max_gap: float = np.inf) -> Tally:
     """Count alarms of at least `level`. One belongs to a failure that follows within `horizon` of any part of it.
 
     Unless it began with more than the `cap` left, where lives are not told apart: that foresaw nothing, and is false
@@ -51,7 +51,8 @@ def tally(lives: Sequence[LifeAlarms], level: int, horizon: float, cap: float) -
 
     A life that did not fail tells as much as the labels know: an alarm that ended more than the horizon before the end
     of its record was false, a later one stays undecided. So does one that stands where a record ends more than the
-    horizon before the failure: it may have stood until then.
+    horizon before the failure: it may have stood until then. Nobody watched where the record is silent for longer than
+    `max_gap`: such time would thin out false alarms.
     """
     due, false_alarms, undecided, far, far_in_alarm = 0, 0, 0, 0.0, 0.0
     warnings = []
@@ -66,7 +67,7 @@ def tally(lives: Sequence[LifeAlarms], level: int, horizon: float, cap: float) -
             due += 1
             warnings += [max(near)] if near else []
         step = -np.diff(life.to_end)
-        is_far = life.to_end[:-1] > horizon
+        is_far = (life.to_end[:-1] > horizon) & (step <= max_gap * (1 + 1e-9))
         far += float(step[is_far].sum())
         far_in_alarm += float(step[is_far & (life.level[:-1] >= level)].sum())
     return Tally(level, due, warnings, false_alarms, undecided, far, far_in_alarm)

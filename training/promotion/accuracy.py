@@ -41,6 +41,12 @@ def against_champion(rule: AccuracyRule, challenger: Candidate, champion: Candid
     words = f"accuracy{words}, to champion"
     old, new = (shown(each, f"rul{suffix}.cv.rmse") for each in (champion, challenger))
     limit = f"{rule.worse:g} × its standard error"
+    if other_moments(challenger, champion):
+        why = (
+            "judged at other moments of the same lives, as after another warm-up or tick: the errors do not compare. "
+            "Keep these as they were, or take the champion's alias away: then the absolute limits judge alone"
+        )
+        return Judgement(words, old, new, limit, FAILED, why)
     try:
         difference = compared(challenger, champion, i)
     except LookupError as error:
@@ -51,6 +57,14 @@ def against_champion(rule: AccuracyRule, challenger: Candidate, champion: Candid
     how = f"paired over {difference.machines} machines" if difference.machines else unpaired(challenger, champion)
     why = f"{difference.value:+.3g} ± {difference.se:.2g}, {how}"
     return Judgement(words, old, new, f"≤ {most:.3g} worse", state(difference.value <= most), why)
+
+
+def other_moments(challenger: Candidate, champion: Candidate) -> bool:
+    """Whether of the same data other rows were judged: who is asked later in life errs less, and is no better."""
+    if challenger.data_hash != champion.data_hash or challenger.data_hash is None:
+        return False
+    new, old = (each.errors.rows if each.errors else None for each in (challenger, champion))
+    return bool(new and old) and any(new[machine] != old[machine] for machine in new.keys() & old.keys())
 
 
 def compared(challenger: Candidate, champion: Candidate, i: int) -> Difference:

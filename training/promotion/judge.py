@@ -64,7 +64,7 @@ def contract(challenger: Candidate, champion: Candidate | None) -> Judgement:
 
 
 def coverage(rule: CoverageRule, challenger: Candidate, champion: Candidate | None) -> Iterator[Judgement]:
-    """Of the interval: absolute, since its level is a promise."""
+    """Of the interval: absolute, since its level is a promise, which is the champion's too."""
     for i in heads(challenger, champion):
         suffix, words = [*HEADS.items()][i]
         names = [f"rul{suffix}.cv.interval.{name}" for name in ("level", "coverage")]
@@ -73,6 +73,12 @@ def coverage(rule: CoverageRule, challenger: Candidate, champion: Candidate | No
         if level is None or value is None:
             why = challenger.lacks(names[0] if level is None else names[1])
             yield Judgement(f"coverage{words}", old, UNKNOWN, "around its level", FAILED, why)
+            continue
+        before = champion.figure(names[0]) if champion else None
+        if before is not None and before != level:
+            way_out = "keep prognosis.interval in params.yaml, or take the champion's alias away"
+            why = f"the champion promises {before:.0%}, this one {level:.0%}: {way_out}"
+            yield Judgement(f"coverage{words}", old, f"{value:.1%}", f"a {before:.0%} interval", FAILED, why)
             continue
         low, high = level - rule.below, level + rule.above
         passed = state(low <= value <= high)

@@ -84,6 +84,30 @@ def test_figures_of_alarms_by_hand():
     assert (low, high) == (0, 1000 / 80)  # draws of two machines: none, one or both of them the first
 
 
+def test_time_in_which_a_record_is_silent_is_not_watched():
+    """100 cycles, 9,000 of silence (the class allows 20), 100 cycles: two false alarms in 198 cycles, not in 9,199."""
+    to_end = np.concatenate([np.arange(9400.0, 9300, -1), np.arange(300.0, 200, -1)])
+    level = np.zeros(200, np.int8)
+    level[[10, 99]] = 2
+    figures, cls = Figures(), asset_class(alarms={"likely": LIKELY})
+    lives = [LifeAlarms(name, 0, False, to_end, level) for name in ("A", "B")]
+    alarming.alarming(figures, "alarms", "cv", cls, lives)
+    found = figures.values["alarms"]["level_2"]["cv"]
+    assert (found["watched"], found["in_alarm"]) == (2 * 198, 1 / 198)
+    assert found["false_alarms_per_1000_cycles"] == 2 * 1000 / 198
+    assert alarming.curve(cls, {0.5: lives}).rate.tolist() == [2 * 1000 / 198]
+
+
+def test_many_lives_of_few_machines_are_few():
+    """All announced, but of four machines: the exact interval is that of four, not of twenty."""
+    level = np.array([0] * 40 + [2] * 11, np.int8)
+    lives = [LifeAlarms(f"M-{i}", k, True, np.arange(50.0, -1, -1), level) for i in range(4) for k in range(5)]
+    figures = Figures()
+    alarming.alarming(figures, "alarms", "cv", asset_class(alarms={"likely": LIKELY}), lives)
+    low, high = figures.values["ci"]["alarms"]["level_2"]["cv"]["announced"]
+    assert (low, high) == (pytest.approx(0.025 ** (1 / 4)), 1.0)
+
+
 def test_what_alarms_cannot_tell_is_null_with_its_reason():
     figures, cls = Figures(), asset_class(alarms={"likely": LIKELY})
     life = LifeAlarms("A", 0, False, np.arange(10.0, -1, -1), np.zeros(11, np.int8))
@@ -102,6 +126,8 @@ def test_other_limits_keep_delays_and_a_dead_band_that_ends():
     assert {alarm.on_delay for alarm in other.alarms.values()} == {2}
     assert other.alarms["at_0"].dead_band == 0.025
     assert other.alarms["at_9"].dead_band == 0.2
+    own = alarming.at_thresholds(asset_class(alarms={"likely": LIKELY | {"above": 0.3}}))
+    assert {alarm.above: alarm.dead_band for alarm in own.alarms.values()}[0.3] == 0.2  # its own row is its own alarm
     assert alarming.action(asset_class()) is None
     assert alarming.thresholds(asset_class(alarms={"at": LIKELY | {"above": 0.33}}))[4] == 0.33
 
