@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,8 @@ from training.censoring import known_weights
 from training.dataset import Dataset, machine_weights
 from training.params import PrognosisParams, read_params
 
-KNOTS = 33  # of the curves over predicted remaining life
+EVEN = 32  # parts into which knots cut the predicted remaining life, wherever machines are
+FINEST = 1024  # parts of the cap: no two knots are closer
 TAILS = 31  # ways to divide what an interval leaves out between below and above
 FAMILIAR = 0.99  # share of the rows of machines like those of training that are called familiar
 RANKS = np.array([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0])
@@ -68,16 +71,44 @@ def blended(table: pd.DataFrame, head: str, weights: dict[str, float], cap: floa
     return np.clip(by_family(table, head) @ np.array([weights[name] for name in RUL_MODELS]), 0, cap)
 
 
-def interval(
-    table: pd.DataFrame, predicted: np.ndarray, knots: np.ndarray, params: PrognosisParams
-) -> tuple[np.ndarray, np.ndarray]:
-    """From the prediction to the ends of the interval at `knots`: binned cross-conformal quantiles of the residuals.
+@dataclass(frozen=True)
+class Ends:
+    """From the prediction to the ends of its interval, at the mean prediction of each bin; linear between them."""
+
+    centres: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+
+    def at(self, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of predictions `p`."""
+        return np.interp(p, self.centres, self.lower), np.interp(p, self.centres, self.upper)
+
+
+def knots_of(cap: float, ends: Sequence[Ends]) -> np.ndarray:
+    """Predicted lives between which all curves are straight: evenly over 0…cap, and wherever the `ends` bend.
+
+    They bend at the bins' centres, which lie close where most predictions are alike, and where an end meets 0 or cap.
+    """
+    grid = np.linspace(0, cap, FINEST + 1)
+    chosen = np.zeros(FINEST + 1, bool)
+    chosen[:: FINEST // EVEN] = True
+    for each in ends:
+        chosen[np.clip(np.round(each.centres / cap * FINEST), 0, FINEST).astype(int)] = True
+        lower, upper = each.at(grid)
+        for above in (grid + lower > 0, grid + upper > cap):
+            meets = np.flatnonzero(np.diff(above))
+            chosen[meets] = chosen[meets + 1] = True
+    return grid[chosen]
+
+
+def interval(table: pd.DataFrame, predicted: np.ndarray, cap: float, params: PrognosisParams) -> Ends:
+    """The interval around the prediction: binned cross-conformal quantiles of the residuals.
 
     Bins of predicted life hold equal weight; machines are weighted equally; the level is raised by the share of one
     machine, as in split conformal prediction (Vovk et al. 2005; Barber et al. 2021 for the cross-validated form). Fewer
     than nine machines cannot promise 90 %: then it is all they showed. Of all intervals of a bin that hold so much,
-    the one that is shortest within 0…cap, the last knot: near the cap, where it costs nothing above, all that may lie
-    outside lies below.
+    the one that is shortest within 0…cap: near the cap, where it costs nothing above, all that may lie outside lies
+    below.
     """
     where, weight = known(table)
     judged, p = table.iloc[where], predicted[where]
@@ -91,9 +122,9 @@ def interval(
         inside = index == b
         centres.append(np.average(p[inside], weights=weight[inside]))
         residual = judged.lower.to_numpy()[inside] - p[inside]
-        ends.append(_shortest(residual, p[inside], weight[inside], level, knots[-1]))
+        ends.append(_shortest(residual, p[inside], weight[inside], level, cap))
     lower, upper = np.array(ends).T
-    return np.interp(knots, centres, lower), np.interp(knots, centres, upper)
+    return Ends(np.array(centres), lower, upper)
 
 
 def _shortest(residual: np.ndarray, p: np.ndarray, weight: np.ndarray, level: float, cap: float) -> tuple[float, float]:
@@ -141,15 +172,11 @@ def calibrate(
     table: pd.DataFrame, heads: list[str], cap: float, horizon: float, params: PrognosisParams
 ) -> Calibration:
     """The calibration from the out-of-fold rows in `table`."""
-    knots = np.linspace(0, cap, KNOTS)
-    made = {}
-    for head in heads:
-        weights = blend(table, head)
-        predicted = blended(table, head, weights, cap)
-        lower, upper = interval(table, predicted, knots, params)
-        made[head] = Head(
-            weights, lower.tolist(), upper.tolist(), failure_curve(table, predicted, knots, horizon).tolist()
-        )
+    weights = {head: blend(table, head) for head in heads}
+    predicted = {head: blended(table, head, weights[head], cap) for head in heads}
+    ends = {head: interval(table, predicted[head], cap, params) for head in heads}
+    knots = knots_of(cap, [*ends.values()])
+    made = {head: _head(table, predicted[head], weights[head], ends[head], knots, horizon) for head in heads}
     where, weight = known(table, horizon)
     odd, ranks = anomaly_scale(table)
     return Calibration(
@@ -166,6 +193,13 @@ def calibrate(
     )
 
 
+def _head(
+    table: pd.DataFrame, predicted: np.ndarray, weights: dict[str, float], ends: Ends, knots: np.ndarray, horizon: float
+) -> Head:
+    lower, upper = ends.at(knots)
+    return Head(weights, lower.tolist(), upper.tolist(), failure_curve(table, predicted, knots, horizon).tolist())
+
+
 def cross_validated(
     table: pd.DataFrame, heads: list[str], calibration: Calibration, params: PrognosisParams
 ) -> dict[str, Any]:
@@ -173,9 +207,10 @@ def cross_validated(
     hold.
 
     The RMSE over all rows after warm-up, machines weighted equally, is what cutting each life at a random moment gives
-    in the mean over all cuts. Intervals and probabilities are those calibrated on the other folds.
+    in the mean over all cuts. Intervals and probabilities are those calibrated on the other folds, as the graph would
+    tell them.
     """
-    cap, knots = calibration.cap, np.array(calibration.knots)
+    cap = calibration.cap
     judged = (table.exact & table.warm).to_numpy()
     label, machine = table.lower.to_numpy(), table.asset.to_numpy()
     figures: dict[str, Any] = {}
@@ -191,11 +226,10 @@ def cross_validated(
         for fold in table.fold.unique():
             here = (table.fold == fold).to_numpy()
             others, p = table[~here], predicted[here]
-            lower, upper = interval(others, predicted[~here], knots, params)
-            low[here] = np.maximum(p + np.interp(p, knots, lower), 0)
-            high[here] = np.minimum(p + np.interp(p, knots, upper), cap)
-            curve = failure_curve(others, predicted[~here], knots, calibration.horizon)
-            probability[here] = np.interp(p, knots, curve)
+            ends = interval(others, predicted[~here], cap, params)
+            knots = knots_of(cap, [ends])
+            curves = _head(others, predicted[~here], weights, ends, knots, calibration.horizon).curves(knots, cap)
+            low[here], high[here], probability[here] = (np.interp(p, knots, curve) for curve in curves.T)
         figures[head]["interval"] = {"level": params.interval} | interval_figures(table, predicted, low, high, cap)
         where, weight = known(table, calibration.horizon)
         outcome = table.failed_within.to_numpy()[where]

@@ -23,6 +23,11 @@ class Head:
     upper: list[float]
     failure: list[float]  # probability of failing within the horizon
 
+    def curves(self, knots: np.ndarray, cap: float) -> np.ndarray:
+        """f32[knots, 3]: lower end, upper end (both within 0 … cap) and failure probability at each knot."""
+        ends = [np.clip(knots + self.lower, 0, cap), np.clip(knots + self.upper, 0, cap)]
+        return np.column_stack([*ends, self.failure]).astype(np.float32)
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -47,7 +52,4 @@ class Calibration:
         return TypeAdapter(Calibration).validate_json(path.read_bytes())
 
     def curves(self, head: str) -> np.ndarray:
-        """f32[knots, 3]: lower end, upper end (both within 0 … cap) and failure probability at each knot."""
-        h, knots = self.heads[head], np.array(self.knots)
-        ends = [np.clip(knots + h.lower, 0, self.cap), np.clip(knots + h.upper, 0, self.cap)]
-        return np.column_stack([*ends, h.failure]).astype(np.float32)
+        return self.heads[head].curves(np.array(self.knots), self.cap)
