@@ -88,6 +88,26 @@ def test_old_rows_are_forgotten(machines):
     assert run(machines, Rule("observation", 10))["observation"] == 0
 
 
+def test_what_comes_while_old_rows_are_forgotten_stays(machines, monkeypatch):
+    """A machine that was silent for long is heard again between the look at its rows and their removal."""
+    put(machines, observations, 1, [0, 10])
+    real, new = Retention._transaction, []
+
+    def transaction(self):
+        if not new:
+            new.append(NOW - DAY)
+            put(machines, observations, 1, [NOW - DAY, 5], number=[3, 4], t_rx=[NOW - DAY] * 2)
+            features = {"asset": [1], "t": [NOW - DAY], "term": [0], "number": [3], "channel": ["v"], "body": [b""]}
+            with machines.write() as connection:
+                bulk.insert(connection, waveform_features, features)
+        return real(self)
+
+    monkeypatch.setattr(Retention, "_transaction", transaction)
+    assert run(machines, Rule("observation", days=30))["observation"] == 2
+    assert times_of(machines, observations, 1) == [5, NOW - DAY]
+    assert times_of(machines, waveform_features, 1) == [NOW - DAY]
+
+
 def test_features_go_with_their_observations(machines):
     times = [NOW - 12 * DAY, NOW]
     put(machines, observations, 1, times)
