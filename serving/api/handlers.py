@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from serving.api.forms import Models, Ready
 from serving.api.metrics import KIND
 from serving.api.openapi import document
 from serving.database.schema import check
-from serving.errors import RequestError, ServingError
+from serving.errors import AwayError, RequestError, ServingError
 from serving.predict.ask import Ask
 from serving.predict.forms import PredictAnswer, PredictRequest
 from serving.predict.reading import Rules, read
@@ -24,6 +25,7 @@ from serving.twins.continuing import Continuation
 
 LARGE = 64 << 10  # bytes of a body that is read in a thread, not in the loop
 SHORT = 8  # observations of a machine at most, to go with the newest ones
+log = logging.getLogger(__name__)
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 
 _ASK = (
@@ -156,6 +158,11 @@ class Handlers:
             try:
                 await asyncio.get_running_loop().run_in_executor(None, check, centre.database)
                 told["database"] = "ready"
+            except AwayError as error:  # says where the database is, and anybody may ask
+                log.warning("not ready: %s", error)
+                raise RequestError(
+                    "not_ready", "the database cannot be used now: see the service's log", after=5
+                ) from None
             except ServingError as error:
                 raise RequestError("not_ready", str(error), after=5) from None
         if not told["models"]:

@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from serving.api.keys import Keys, create_key, main, revoke_key
 from serving.api.limits import check_depth
 from serving.api.settings import JwtSettings, LimitSettings
+from serving.database.engine import Database
+from serving.database.settings import DatabaseSettings
 from serving.errors import ConfigError, InvalidError, RequestError, UnknownError
 from serving.registry.audit import Act, read_audit
 from serving.registry.hierarchy import add_node
@@ -26,9 +28,6 @@ ASK = {"fleet": "tiny", "observations": seen(0)}
 @pytest.fixture
 def sqlite(sqlite_template, tmp_path):
     import shutil
-
-    from serving.database.engine import Database
-    from serving.database.settings import DatabaseSettings
 
     shutil.copy(sqlite_template, tmp_path / "centre.db")
     database = Database(DatabaseSettings(url="sqlite:///centre.db", folder=tmp_path))
@@ -332,6 +331,14 @@ def test_paths_and_methods(open_client):
     status, answer, told = open_client.request("GET", "/predict")
     assert (status, answer["error"]["code"], told["allow"]) == (405, "method", "POST")
     assert open_client.request("GET", "/docs.json")[1] == b"behind"
+
+
+def test_where_the_database_is_is_for_the_log(tmp_path, caplog):
+    away = Database(DatabaseSettings(url="postgresql://overhaul@/centre?host=/nowhere/at/all"))
+    status, answer, _ = Client(tmp_path, away, insecure=False).request("GET", "/readyz")
+    assert (status, answer["error"]["code"]) == (503, "not_ready")
+    assert "nowhere" not in answer["error"]["message"]
+    assert "nowhere" in caplog.text
 
 
 @pytest.mark.parametrize(
