@@ -197,6 +197,9 @@ def test_insecure_is_for_this_computer_only(open_client):
     assert ask(open_client, client="10.0.0.7")[:2] == (403, "insecure")
     assert ask(open_client, {"host": "evil.example:3000"})[:2] == (403, "insecure")
     assert ask(open_client, {"host": "[::1]:3000"})[0] == 200
+    for page in ("https://evil.example", "null", "http://localhost.evil.example:3000"):
+        assert ask(open_client, {"origin": page})[:2] == (403, "insecure")
+    assert ask(open_client, {"origin": "http://localhost:8080"})[0] == 200
 
 
 PACKED = gzip.compress(json.dumps(ASK).encode())
