@@ -81,6 +81,15 @@ def test_refusals(service, body, expected, where):
     assert service.as_("ann", "GET", "/assets/p-1/commands") == (200, {"commands": []})
 
 
+def test_a_page_of_open_commands_is_full_of_open_ones(service):
+    """Also while no hub ends those that are out of time."""
+    still = service.made(ttl=3600)
+    service.centre.clock.turn(1)
+    service.made(ttl=1)
+    service.centre.clock.turn(2)
+    assert [each["id"] for each in service.listed("open=true&limit=1")["commands"]] == [still]
+
+
 def test_what_is_wrong_is_told(service):
     said = [
         service.make(**body)[1]["error"]["message"] for body in ({"reason": "x"}, {"reason": "  "}, {"unit": "1/min"})
