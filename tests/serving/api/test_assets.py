@@ -263,6 +263,8 @@ def test_history_thinned(client):
     assert answer["prognoses"]["number"] == [8, 10]
     rows = get(client, "/assets/m1/history?step=300&kind=observations")[1]["observations"]
     assert rows["number"] == [4, 9, 10]
+    last = f"/assets/m1/history?after={2**63 - 1}_0_1&step=60"
+    assert get(client, last)[1]["prognoses"]["time"] == []
 
 
 def test_summaries(client, gateway):
