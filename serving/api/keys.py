@@ -132,7 +132,8 @@ def _run(options: argparse.Namespace, database: Database) -> None:
     if options.action == "list":
         with away(), database.read() as connection:
             for row in connection.execute(select(api_keys).order_by(api_keys.c.at)):
-                state = "revoked" if row.revoked else "valid"
+                ended = row.expires is not None and row.expires <= act.at
+                state = "revoked" if row.revoked else "expired" if ended else "valid"
                 print(f"{row.id}  {state}  {','.join(row.roles)}  {','.join(row.plants)}  {row.name}")
         return
     with away(), database.write() as connection:

@@ -383,6 +383,9 @@ def test_the_command_makes_lists_and_revokes_keys(sqlite, tmp_path, capsys):
     assert (caller.roles, caller.plants) == ({"read"}, {"north"})
     assert main(["list", *config]) == 0
     assert "valid  read  north  app" in capsys.readouterr().out
+    assert main(["create", *config, "--role", "read", "--plant", "north", "--name", "old", "--days", "-1"]) == 0
+    assert main(["list", *config]) == 0
+    assert "expired  read  north  old" in capsys.readouterr().out
     assert main(["revoke", *config, "--id", made.split("_")[1]]) == 0
     assert main(["revoke", *config, "--id", "nothing"]) == 1
     with pytest.raises(RequestError, match="revoked"):
