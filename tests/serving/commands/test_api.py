@@ -114,6 +114,13 @@ def test_the_same_key_makes_one_command(service):
     assert len(service.as_("ann", "GET", "/assets/p-1/commands")[1]["commands"]) == 2
 
 
+def test_a_key_is_forgotten_in_time(service):
+    service.made(key="k-1")
+    service.centre.clock.turn(service.centre.settings.idempotency + 1)
+    assert service.make(key="k-1", value=1000.0)[0] == 200
+    assert code(service.make(key="k-1", value=1200.0)) == (422, "key_reused")
+
+
 def test_not_too_often(service):
     service.set(per_minute=2)
     assert [service.make()[0] for _ in range(3)] == [200, 200, 429]

@@ -183,6 +183,33 @@ def test_the_same_idempotency_key_at_once(client, database):
     assert count(database, observations) == 1
 
 
+def test_one_idempotency_key_for_two_requests_at_once(client, database):
+    bodies = [{"asset": name, "continue": True, "observations": seen(0)} for name in ("p1", "p2", "p3")]
+    answers = client.together(*bodies, headers={"Idempotency-Key": "k-4"})
+    assert [status for status, _ in answers] == [200, 422, 422]
+    assert answers[1][1]["error"]["code"] == "key_reused"
+    assert count(database, observations) == 1
+
+
+def test_one_idempotency_key_for_two_requests_at_two_workers(client, database, tmp_path, monkeypatch):
+    other = Client(tmp_path / "bundles", database)
+    key = {"Idempotency-Key": "k-5"}
+    real = record.bulk.insert
+    raced = []
+
+    def insert(connection, table, columns):
+        if table is idempotency and not raced:  # the other is done after this one has looked for the key
+            raced.append(1)
+            columns = {name: list(values) for name, values in columns.items()}
+            real(connection, table, {**columns, "request": ["another"]})
+        return real(connection, table, columns)
+
+    monkeypatch.setattr(record.bulk, "insert", insert)
+    assert go_on(client, 0, headers=key)[0] == 409
+    assert count(database, observations) == 0
+    assert go_on(other, 0, headers=key)[0] == 200
+
+
 def test_the_same_idempotency_key_at_two_workers(client, database, tmp_path, monkeypatch):
     other = Client(tmp_path / "bundles", database)
     key = {"Idempotency-Key": "k-3"}
