@@ -10,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from serving.api.jwt import Tokens
 from serving.api.keys import Keys, create_key, main, revoke_key
 from serving.api.limits import check_depth
 from serving.api.settings import JwtSettings, LimitSettings
@@ -166,6 +167,7 @@ def test_tokens(tmp_path):
         "valid too long": claims(exp=now + 10_000_000),
         **{f"no {name}": claims(**{name: None}) for name in ("iss", "aud", "sub", "iat", "exp")},
         "odd times": claims(iat="x"),
+        "no end": claims(exp=float("inf")),
     }
     for name, each in refused.items():
         assert status(jwt.encode(each, private, "EdDSA")) == (401, "wrong_key"), name
@@ -178,6 +180,18 @@ def test_tokens(tmp_path):
 
     forged = head + b"." + jwt.utils.base64url_encode(hmac.digest(public, head, hashlib.sha256))
     assert status(forged.decode()) == (401, "wrong_key")  # signed by what everybody knows
+
+
+def test_subjects_are_told_apart(tmp_path):
+    """Whatever their length: answers are remembered, and approvals given, by subject."""
+    private, _, settings = tokens(tmp_path)
+    read = Tokens(settings).read
+    names = ["ann", "CN=" + "x" * 100 + "1", "CN=" + "x" * 100 + "2", "a\0"]
+    ids = [read(jwt.encode(claims(sub=name), private, "EdDSA")).id for name in names]
+    assert ids[0] == "sub/ann"
+    assert len(set(ids)) == len(names)
+    assert max(map(len, ids)) <= 80
+    assert all(map(str.isprintable, ids))
 
 
 def test_a_key_of_a_token_that_is_none(tmp_path):
