@@ -16,7 +16,7 @@ from serving.api.limits import check_depth
 from serving.api.settings import JwtSettings, LimitSettings
 from serving.database.engine import Database
 from serving.database.settings import DatabaseSettings
-from serving.errors import ConfigError, InvalidError, RequestError, UnknownError
+from serving.errors import AwayError, ConfigError, InvalidError, RequestError, UnknownError
 from serving.registry.audit import Act, read_audit
 from serving.registry.hierarchy import add_node
 from serving.registry.owners import register
@@ -97,6 +97,24 @@ def test_a_revoked_key_is_refused(client, sqlite, monkeypatch):
     status, code, answer, _ = ask(client, bearer(good))
     assert (status, code) == (401, "wrong_key")
     assert "revoked" in answer["error"]["message"]
+
+
+def test_while_the_database_is_away_known_keys_are_answered(client, sqlite, monkeypatch):
+    """What needs no database, as ever; nobody can revoke a key meanwhile."""
+    known, revoked, new = (key(sqlite, "read") for _ in range(3))
+    assert ask(client, bearer(known))[0] == ask(client, bearer(revoked))[0] == 200
+    monkeypatch.setattr("serving.api.keys._REMEMBERED", -1.0)
+    with sqlite.write() as connection:
+        revoke_key(connection, Act("ann", 2), revoked.split("_")[1])
+    assert ask(client, bearer(revoked))[:2] == (401, "wrong_key")
+
+    def away():
+        raise AwayError("the database is away")
+
+    monkeypatch.setattr(sqlite, "read", away)
+    assert ask(client, bearer(known))[0] == 200
+    assert ask(client, bearer(revoked))[:2] == (503, "away")
+    assert ask(client, bearer(new))[:2] == (503, "away")
 
 
 def test_roles(client, sqlite):
