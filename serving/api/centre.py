@@ -54,7 +54,7 @@ class Centre:
         self.histories: Lane[Ask, bytes] = lane("histories", predict, weigh=lambda ask: ask.observations)
         self.stored: Lane[Continuation, bytes] | None = None
         if database is not None:
-            continuing = Continuing(database, self.catalogue, self.clock, settings.idempotency)
+            continuing = Continuing(database, self.catalogue, self.clock, settings.idempotency, self.metrics.advanced)
             self.stored = lane("stored", continuing.work, weigh=lambda job: job.ask.observations)
         self.keeper = None if database is None else Keeper(database, self.clock, settings.snapshot)
 

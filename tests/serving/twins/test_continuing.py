@@ -175,6 +175,18 @@ def test_the_same_idempotency_key_again(client, database):
     assert count(database, idempotency) == 1
 
 
+def test_what_is_counted_as_stored_is_stored(client, database):
+    key = {"Idempotency-Key": "k-6"}
+    assert go_on(client, 0, 60, headers=key) == go_on(client, 0, 60, headers=key)
+    go_on(client, 120, store=False)
+    go_on(client, 60)  # refused: not newer
+    client.predict(observations=seen(0))
+    told = client.request("GET", "/metrics")[1].decode()
+    assert 'overhaul_observations_total{fleet="tiny",stored="True"} 2.0' in told
+    assert 'overhaul_observations_total{fleet="tiny",stored="False"} 2.0' in told
+    assert count(database, observations) == 2
+
+
 def test_the_same_idempotency_key_at_once(client, database):
     body = {"asset": "p1", "continue": True, "observations": seen(0)}
     answers = client.together(body, body, body, headers={"Idempotency-Key": "k-2"})
