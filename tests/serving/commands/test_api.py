@@ -114,6 +114,26 @@ def test_the_same_key_makes_one_command(service):
     assert len(service.as_("ann", "GET", "/assets/p-1/commands")[1]["commands"]) == 2
 
 
+def test_a_connection_that_breaks_at_the_end_leaves_it_open(service, monkeypatch):
+    """The server may have committed: nobody can say that nothing was stored."""
+    dialect = service.database.engine.dialect
+    if dialect.name == "sqlite":
+        pytest.skip("its commit fails or does not")
+    real = dialect.do_commit
+
+    def commit(connection):
+        real(connection)
+        connection.driver_connection.close()
+        raise dialect.loaded_dbapi.OperationalError("server closed the connection unexpectedly")
+
+    service.listed()  # its key is known from now on
+    with monkeypatch.context() as broken:
+        broken.setattr(dialect, "do_commit", commit)
+        assert code(service.make(key="k-1")) == (504, "late")
+    [made] = service.listed()["commands"]
+    assert service.made(key="k-1") == made["id"]
+
+
 def test_a_key_is_forgotten_in_time(service):
     service.made(key="k-1")
     service.centre.clock.turn(service.centre.settings.idempotency + 1)
