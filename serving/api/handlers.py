@@ -97,7 +97,7 @@ class Handlers:
         return Reply(body)
 
     def _continue(self, call: Call, request: PredictRequest, ask: Ask) -> asyncio.Future[bytes]:
-        lane = self._centre.stored
+        lane = self._centre.previews if request.store is False else self._centre.stored
         if lane is None:
             raise RequestError(
                 "form",

@@ -1,5 +1,8 @@
 """Stored twins: continued by compare-and-set, previewed when a gateway owns them, taken over by the next bundle."""
 
+import asyncio
+import threading
+
 import numpy as np
 import pytest
 from sqlalchemy import func, select, text, update
@@ -13,6 +16,7 @@ from serving.registry.asset_settings import set_settings
 from serving.registry.audit import Act
 from serving.registry.owners import assign, gateway_id, register, set_tier
 from serving.twins import record
+from serving.twins.continuing import Continuing
 from tests.edge_runtime.tiny import tiny_bundle, tiny_contract
 from tests.serving.service import NANOS, T0, Client, seen
 
@@ -291,6 +295,27 @@ def test_back_at_the_centre_a_twin_goes_on_from_the_gateways_snapshot(client, da
     assert answer["stored"]
     assert (answer["prognoses"][0]["number"], answer["prognoses"][0]["term"]) == (41, 2)
     assert go_on(client, 60 * 42)[1]["prognoses"][0]["rul"] == 58
+
+
+def test_a_preview_that_takes_long_holds_up_nobody_who_stores(client, monkeypatch):
+    real, stored_one = Continuing._round, threading.Event()
+
+    def slow(self, jobs):
+        if jobs[0].store is False:
+            assert stored_one.wait(60)
+        return real(self, jobs)
+
+    monkeypatch.setattr(Continuing, "_round", slow)
+    body = {"fleet": "tiny", "asset": "p1", "continue": True, "observations": seen(0)}
+
+    async def go():
+        preview = asyncio.create_task(client.asked("POST", "/predict", {**body, "store": False}))
+        async with asyncio.timeout(30):
+            kept = await client.asked("POST", "/predict", {**body, "asset": "p2"})
+        stored_one.set()
+        return kept[1]["stored"], (await preview)[1]["stored"]
+
+    assert asyncio.run(go()) == (True, False)
 
 
 def test_a_preview_on_request(client, database):
