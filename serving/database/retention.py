@@ -200,16 +200,18 @@ class Retention:
                 while True:
                     with self._database.read() as connection:
                         found = [tuple(row) for row in connection.execute(query)]
-                    if not found or self._pause() or not self._remove_waveforms(found):
+                    if not found or self._pause() or not self._remove_waveforms(found, condition):
                         break
 
-    def _remove_waveforms(self, keys: Sequence[tuple[object, ...]]) -> bool:
+    def _remove_waveforms(self, keys: Sequence[tuple[object, ...]], condition: ColumnElement[bool]) -> bool:
+        """Those of `keys` for which it holds still: the last part may have come meanwhile."""
         with self._transaction() as connection:
             if connection is None:
                 return False
-            for table in (waveform_parts, waveforms):
+            for table in (waveforms, waveform_parts):
                 place = tuple_(*(table.c[name] for name in ("asset", "term", "number", "channel")))
-                gone = connection.execute(delete(table).where(place.in_(keys))).rowcount
+                still = [condition] if table is waveforms else []  # a complete one has no parts
+                gone = connection.execute(delete(table).where(place.in_(keys), *still)).rowcount
                 self.removed["waveform" if table is waveforms else "part"] += gone
         return True
 

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, func, insert, select, update
 
 from serving.database import bulk
 from serving.database.retention import DAY, SECOND, Retention
@@ -211,6 +211,23 @@ def test_waveforms_and_their_parts(machines):
     with machines.read() as connection:
         assert sorted(connection.execute(select(waveforms.c.number)).scalars()) == [2, 4]
         assert list(connection.execute(select(waveform_parts.c.number)).scalars()) == [4]
+
+
+def test_a_waveform_that_gets_complete_meanwhile_stays(machines, monkeypatch):
+    row = {"asset": 1, "term": 0, "number": 1, "channel": "shake", "t": 1, "t_rx": 1, "at": NOW - 2 * DAY, "model": 1}
+    row |= {"axes": 1, "samples": 1, "encoding": "raw", "parts": 2, "size": 4, "sha256": "0"}
+    with machines.write() as connection:
+        connection.execute(insert(waveforms).values(**row, body=None))
+    real = Retention._transaction
+
+    def transaction(self):
+        with machines.write() as connection:
+            connection.execute(update(waveforms).values(body=b"abcd"))
+        return real(self)
+
+    monkeypatch.setattr(Retention, "_transaction", transaction)
+    run(machines, Rule("waveform", 10))
+    assert count(machines, waveforms) == 1
 
 
 def test_what_has_no_machine(database, monkeypatch):
