@@ -4,6 +4,7 @@
     ├── ConfigError         centre.toml cannot be used
     ├── DatabaseError       the database cannot be used
     │   ├── AwayError       it cannot be reached or is busy: try again later
+    │   │   └── DoubtError  its connection broke while it committed: perhaps it has
     │   └── SchemaError     its tables are of another version
     ├── RegistryError       the registry says no
     │   ├── UnknownError    there is no such asset, node, gateway or version
@@ -28,6 +29,10 @@ class DatabaseError(ServingError):
 
 
 class AwayError(DatabaseError):
+    pass
+
+
+class DoubtError(AwayError):
     pass
 
 

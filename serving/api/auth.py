@@ -23,8 +23,11 @@ class Auth:
     async def caller(self, headers: Mapping[str, str], client: str, host: str) -> Caller:
         """`client`: the address that calls; `host`: whom it believes to call. `RequestError` says what is wrong."""
         if self.insecure:
-            # By the name too: else a page in a browser here could be served by us under its own name.
-            if not is_loopback(client) or not is_loopback(_name(host)):
+            # By the name too: else a page in a browser here could be served by us under its own name. And by where a
+            # page comes from: any may send what it likes, though it cannot read the answer.
+            page = headers.get("origin")
+            ours = page is None or is_loopback(_name(page.partition("://")[2]))
+            if not is_loopback(client) or not is_loopback(_name(host)) or not ours:
                 raise RequestError("insecure", "this service runs without keys, for this computer only: give it keys")
             return LOCAL
         key = _credential(headers)

@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 
 
 class Centre:
-    """`database` None: neither keys nor stored twins. Histories have a lane of their own, for they take long."""
+    """`database` None: neither keys nor stored twins. Histories have a lane of their own, for they take long;
+    so have previews of stored twins: whoever may only read holds up nobody who stores."""
 
     def __init__(
         self,
@@ -53,9 +54,16 @@ class Centre:
         self.newest: Lane[Ask, bytes] = lane("newest", predict)
         self.histories: Lane[Ask, bytes] = lane("histories", predict, weigh=lambda ask: ask.observations)
         self.stored: Lane[Continuation, bytes] | None = None
+        self.previews: Lane[Continuation, bytes] | None = None
         if database is not None:
-            continuing = Continuing(database, self.catalogue, self.clock, settings.idempotency)
-            self.stored = lane("stored", continuing.work, weigh=lambda job: job.ask.observations)
+
+            def continued(name: str) -> Lane[Continuation, bytes]:
+                work = Continuing(
+                    database, self.catalogue, self.clock, settings.idempotency, self.metrics.advanced
+                ).work
+                return lane(name, work, weigh=lambda job: job.ask.observations)
+
+            self.stored, self.previews = continued("stored"), continued("previews")
         self.keeper = None if database is None else Keeper(database, self.clock, settings.snapshot)
 
     @classmethod
@@ -85,9 +93,8 @@ class Centre:
 
     async def close(self) -> None:
         """What waits is still answered."""
-        await asyncio.gather(self.newest.close(), self.histories.close())
-        if self.stored is not None:
-            await self.stored.close()
+        lanes = (self.newest, self.histories, self.stored, self.previews)
+        await asyncio.gather(*(lane.close() for lane in lanes if lane is not None))
         await asyncio.get_running_loop().run_in_executor(None, self.catalogue.stop)
         if self.keeper is not None:
             await asyncio.get_running_loop().run_in_executor(None, self.keeper.stop)

@@ -102,7 +102,7 @@ class CommandRoutes:
             # Locked before the key is looked up: of two requests at once, the second sees what the first has done.
             query = select(assets.c.gateway, assets.c.term).where(assets.c.id == asset.id)
             gateway, term = connection.execute(query.with_for_update(key_share=True)).one()
-            again = once.before(connection)
+            again = once.before(connection, self._clock.utc() - int(self._desk.centre.settings.idempotency * 1e9))
             if again is not None:
                 return again
             self._check_on()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pydantic import BaseModel, ValidationError
 
 from serving.api.problems import form_problem
-from serving.errors import AwayError, ConflictError, InvalidError, RequestError, ServingError, UnknownError
+from serving.errors import AwayError, ConflictError, DoubtError, InvalidError, RequestError, ServingError, UnknownError
 
 STATUS: Mapping[str, int] = {
     "malformed": 400,  # no JSON, or not the form
@@ -76,6 +76,11 @@ def refusal(error: BaseException, form: type[BaseModel] | None = None) -> Reques
         return error
     if isinstance(error, ValidationError):
         return form_problem(error, form)
+    if isinstance(error, DoubtError):
+        return RequestError(
+            "late",
+            "the database went away at the end: ask with the same Idempotency-Key, or look, whether it was stored",
+        )
     if isinstance(error, AwayError):
         return RequestError("away", "the database cannot be used now: nothing was stored; try again", after=2)
     if isinstance(error, UnknownError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from serving.api.forms import Models, Ready
 from serving.api.metrics import KIND
 from serving.api.openapi import document
 from serving.database.schema import check
-from serving.errors import RequestError, ServingError
+from serving.errors import AwayError, RequestError, ServingError
 from serving.predict.ask import Ask
 from serving.predict.forms import PredictAnswer, PredictRequest
 from serving.predict.reading import Rules, read
@@ -24,6 +25,7 @@ from serving.twins.continuing import Continuation
 
 LARGE = 64 << 10  # bytes of a body that is read in a thread, not in the loop
 SHORT = 8  # observations of a machine at most, to go with the newest ones
+log = logging.getLogger(__name__)
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 
 _ASK = (
@@ -90,11 +92,12 @@ class Handlers:
             raise RequestError(
                 "late", "it took too long: ask with an Idempotency-Key whether it was stored, or send less at once"
             ) from None
-        self._centre.metrics.rows.labels(ask.served.name, str(request.continue_)).inc(ask.observations)
+        if not request.continue_:  # else who stores them knows how many they are
+            self._centre.metrics.advanced(ask.served.name, ask.observations, stored=False)
         return Reply(body)
 
     def _continue(self, call: Call, request: PredictRequest, ask: Ask) -> asyncio.Future[bytes]:
-        lane = self._centre.stored
+        lane = self._centre.previews if request.store is False else self._centre.stored
         if lane is None:
             raise RequestError(
                 "form",
@@ -156,6 +159,11 @@ class Handlers:
             try:
                 await asyncio.get_running_loop().run_in_executor(None, check, centre.database)
                 told["database"] = "ready"
+            except AwayError as error:  # says where the database is, and anybody may ask
+                log.warning("not ready: %s", error)
+                raise RequestError(
+                    "not_ready", "the database cannot be used now: see the service's log", after=5
+                ) from None
             except ServingError as error:
                 raise RequestError("not_ready", str(error), after=5) from None
         if not told["models"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import jwt
@@ -11,6 +12,8 @@ from edge_runtime.tls import read_secret
 from serving.api.callers import ROLES, Caller
 from serving.api.settings import JwtSettings
 from serving.errors import ConfigError, RequestError
+
+_LONGEST = 76  # characters of a subject, with "sub/" before it
 
 
 class Tokens:
@@ -56,7 +59,14 @@ class Tokens:
                 f"the token is valid for {valid:g} s: at most {settings.longest:g} s are allowed; get a shorter one",
             )
         roles, plants = (_texts(claims.get(name)) for name in (settings.roles_claim, settings.plants_claim))
-        return Caller(f"sub/{claims['sub']}"[:80], roles & frozenset(ROLES), plants)
+        return Caller(f"sub/{_short(claims['sub'])}", roles & frozenset(ROLES), plants)
+
+
+def _short(subject: str) -> str:
+    """As the database has room for it, and never one for two."""
+    if len(subject) <= _LONGEST and subject.isprintable():
+        return subject
+    return f"sha256:{hashlib.sha256(subject.encode(errors='backslashreplace')).hexdigest()}"
 
 
 def _texts(value: Any) -> frozenset[str]:

@@ -20,7 +20,7 @@ from serving.api.callers import ALL, ROLES, Caller
 from serving.database.engine import Database, away
 from serving.database.schema import check
 from serving.database.tables import api_keys
-from serving.errors import InvalidError, RequestError, ServingError, UnknownError
+from serving.errors import AwayError, InvalidError, RequestError, ServingError, UnknownError
 from serving.registry.audit import Act, record
 from serving.settings import read_config
 
@@ -68,24 +68,32 @@ class Keys:
     def remembered(self, key: str) -> Caller | None:
         """Without looking: None if that is needed."""
         found = self._found.get(_hash(key))
-        if found is None or time.monotonic() - found[0] > _REMEMBERED:
-            return None
-        if found[2] is not None and found[2] <= time.time_ns():
+        if found is None or time.monotonic() - found[0] > _REMEMBERED or _over(found[2]):
             return None
         return found[1]
 
     def look_up(self, key: str) -> Caller:
-        """`RequestError` if the key is none of ours, has expired or was revoked; `AwayError` without the database."""
+        """`RequestError` if the key is none of ours, has expired or was revoked.
+
+        `AwayError` without the database, unless the key was found before.
+        """
         match = _KEY.fullmatch(key)
         if match is None:
             raise _wrong("no key of this service")
-        with away(), self._database.read() as connection:
-            row = connection.execute(select(api_keys).where(api_keys.c.id == match[1])).first()
+        try:
+            with away(), self._database.read() as connection:
+                row = connection.execute(select(api_keys).where(api_keys.c.id == match[1])).first()
+        except AwayError:
+            if (caller := self._known(key)) is None:
+                raise
+            return caller
         if row is None or not hmac.compare_digest(row.sha256, _hash(match[2])):
             raise _wrong("not valid here")
         if row.revoked is not None:
+            with self._lock:
+                self._found.pop(_hash(key), None)
             raise _wrong("revoked")
-        if row.expires is not None and row.expires <= time.time_ns():
+        if _over(row.expires):
             raise _wrong("expired")
         caller = Caller(f"key/{row.id}", frozenset(row.roles), frozenset(row.plants))
         with self._lock:
@@ -93,6 +101,18 @@ class Keys:
                 self._found.clear()
             self._found[_hash(key)] = (time.monotonic(), caller, row.expires)
         return caller
+
+    def _known(self, key: str) -> Caller | None:
+        """While the database is away: whose the key was when it was there. Nothing that is stored can be had by it."""
+        with self._lock:
+            found = self._found.get(_hash(key))
+            if found is not None:  # the next look is as far off as after one that found it
+                self._found[_hash(key)] = (time.monotonic(), *found[1:])
+        return None if found is None or _over(found[2]) else found[1]
+
+
+def _over(expires: int | None) -> bool:
+    return expires is not None and expires <= time.time_ns()
 
 
 def _wrong(why: str) -> RequestError:
@@ -132,7 +152,7 @@ def _run(options: argparse.Namespace, database: Database) -> None:
     if options.action == "list":
         with away(), database.read() as connection:
             for row in connection.execute(select(api_keys).order_by(api_keys.c.at)):
-                state = "revoked" if row.revoked else "valid"
+                state = "revoked" if row.revoked else "expired" if _over(row.expires) else "valid"
                 print(f"{row.id}  {state}  {','.join(row.roles)}  {','.join(row.plants)}  {row.name}")
         return
     with away(), database.write() as connection:

@@ -24,7 +24,7 @@ class Metrics:
         )
         self._refused = Counter("overhaul_refused", "Requests refused, by code", ["code"], registry=here)
         self.group = Histogram("overhaul_group_size", "Requests run together", ["lane"], buckets=_SIZES, registry=here)
-        self.rows = Counter("overhaul_observations", "Observations advanced", ["fleet", "stored"], registry=here)
+        self._rows = Counter("overhaul_observations", "Observations advanced", ["fleet", "stored"], registry=here)
         self.models = Gauge("overhaul_models", "Bundles served", registry=here, multiprocess_mode="max")
         self._known: dict[tuple[str, int], tuple[Counter, Histogram]] = {}  # `labels` takes longer than counting
 
@@ -35,6 +35,9 @@ class Metrics:
             self._known[route, status] = known
         known[0].inc()
         known[1].observe(seconds)
+
+    def advanced(self, fleet: str, observations: int, *, stored: bool) -> None:
+        self._rows.labels(fleet, str(stored)).inc(observations)
 
     def refused(self, code: str) -> None:
         self._refused.labels(code).inc()

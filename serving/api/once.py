@@ -12,7 +12,7 @@ from serving.database import bulk
 from serving.database.tables import idempotency
 from serving.errors import ConflictError, RequestError
 from serving.twins.record import check_same
-from serving.twins.stored import read_remembered
+from serving.twins.stored import forget, read_remembered
 
 HEADER = {"Idempotency-Key": "the same key and request again: the same answer, and nothing is done twice"}
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
@@ -28,10 +28,14 @@ class Once:
             raise RequestError("form", "Idempotency-Key: expected 1 to 128 printable characters", "Idempotency-Key")
         self._request = hashlib.sha256(about.encode() + b"\0" + call.body).hexdigest()
 
-    def before(self, connection: Connection) -> bytes | None:
-        """What was answered to it; `RequestError` "key_reused" if the key was used for another request."""
+    def before(self, connection: Connection, since: int) -> bytes | None:
+        """What was answered to it; `RequestError` "key_reused" if the key was used for another request.
+
+        Keys that were used before `since`, UTC nanos, are forgotten.
+        """
         if self.key is None:
             return None
+        forget(connection, since)
         known = read_remembered(connection, [(self._caller, self.key)]).get((self._caller, self.key))
         return None if known is None else check_same(known, self._request)
 

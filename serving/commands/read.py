@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Row, and_, or_, select
+from sqlalchemy import Connection, Row, and_, not_, or_, select
 
 from edge_runtime.timestamps import format_times
 from serving.commands.forms import CommandAnswer, CommandChange
-from serving.commands.record import shown, unknown
+from serving.commands.record import overdue, shown, unknown
 from serving.commands.settings import CommandSettings
 from serving.commands.status import OPEN
 from serving.database.tables import assets, command_changes, commands, gateways
@@ -46,10 +46,9 @@ def list_commands(
             raise unknown(before)
         query = query.where(or_(commands.c.at < at, and_(commands.c.at == at, commands.c.id < before)))
     if open_only:
-        query = query.where(commands.c.status.in_(OPEN))
+        query = query.where(commands.c.status.in_(OPEN), not_(overdue(now, settings)))
     newest = query.order_by(commands.c.at.desc(), commands.c.id.desc()).limit(limit)
-    found = _told(connection, newest, now, settings)
-    return [each for each in found if not open_only or each.status in OPEN]
+    return _told(connection, newest, now, settings)
 
 
 def _select() -> Any:

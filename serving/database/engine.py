@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlch
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from serving.database.settings import DatabaseSettings
-from serving.errors import AwayError
+from serving.errors import AwayError, DoubtError
 
 _CHECKPOINT = 8000  # pages of the log, 31 MiB: pages that many transactions change are written back once
 
@@ -31,12 +31,24 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """One transaction, committed and on disk at the end; rolled back if the block raises.
 
+        `DoubtError` where nobody can say which: the connection broke at the end.
+
         In SQLite there is one writer at a time: it has the database for itself from the beginning on.
         """
         # Threads wait here in turn; SQLite itself would let them poll, and starve some.
         turn = self._writers if self.sqlite else contextlib.nullcontext()
-        with turn, self.engine.connect().execution_options(write=True) as connection, connection.begin():
+        with (
+            turn,
+            self.engine.connect().execution_options(write=True) as connection,
+            connection.begin() as transaction,
+        ):
             yield connection
+            try:
+                transaction.commit()
+            except DBAPIError as error:
+                if error.connection_invalidated:
+                    raise DoubtError(f"the connection to the database broke at the end: {error.orig}") from error
+                raise
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:

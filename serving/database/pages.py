@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, func, select, tuple_
 
-from serving.database.queries import Observed, Reader, Summarised
+from serving.database.queries import END, Observed, Reader, Summarised
 from serving.database.tables import models, observations, prognoses, summaries
 from serving.database.tables.history import OUTPUTS
 
@@ -80,7 +80,8 @@ def _query(table: Table, asset: int, window: Window) -> Select[Any]:
     where: list[ColumnElement[bool]] = [own.asset == asset]
     start, after = window.start, window.after
     if after is not None and window.step is not None:  # the whole step that the page before ended in is told
-        start, after = max(start or after[0], after[0] - after[0] % window.step + window.step), None
+        following = min(after[0] - after[0] % window.step + window.step, END)
+        start, after = following if start is None else max(start, following), None
     if start is not None:
         where.append(own.t >= start)
     if window.end is not None:

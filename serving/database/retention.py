@@ -14,11 +14,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, select, text, tuple_
+from sqlalchemy import ColumnElement, Connection, Delete, Table, and_, bindparam, delete, func, select, text, tuple_
 
 from edge_runtime.clock import Clock
 from serving.database import bulk
 from serving.database.engine import Database, is_away
+from serving.database.queries import END
 from serving.database.settings import RetentionSettings, Rule
 from serving.database.tables import (
     acks,
@@ -137,29 +138,31 @@ class Retention:
     def _forget(self, kind: str, table: Table, machines: Sequence[int], before: int) -> bool:
         """Remove some of the oldest rows of `machines` that were received before; whether there may be more."""
         mine = table.alias()
-        own = mine.c.asset == assets.c.id
-        first = select(mine.c.t).where(own).order_by(mine.c.t).limit(1)
-        kept = first.where(mine.c.t_rx >= before)
-        enough = first.offset(max(1, _ROWS // len(machines)))
+        piece = max(1, _ROWS // len(machines))
+        rows = select(mine.c.t, mine.c.t_rx).where(mine.c.asset == assets.c.id).order_by(mine.c.t)
+        some = rows.limit(piece).correlate(assets).subquery()  # no more are looked at, however many are old
+        first, kept = select(func.min(some.c.t)), select(func.min(some.c.t)).where(some.c.t_rx >= before)
+        enough = rows.with_only_columns(mine.c.t).offset(piece).limit(1)
         columns = (assets.c.id, first.scalar_subquery(), kept.scalar_subquery(), enough.scalar_subquery())
         query = select(*columns).where(assets.c.id.in_(machines))
         with self._database.read() as connection:
             found = connection.execute(query).all()
         ends = []
         for asset, oldest, young, many in found:
-            limits = [t for t in (young, many) if t is not None]
-            if oldest is not None and (not limits or oldest < min(limits)):
-                ends.append((asset, min(limits) if limits else None))
+            end = min((t for t in (young, many) if t is not None), default=END)
+            if oldest is not None and oldest < end:
+                ends.append({"machine": asset, "end": end})
         if not ends:
             return False
+        # By age once more: others have stored rows since these were looked at.
+        gone = [(kind, _up_to(table).where(table.c.t_rx < before))]
+        if kind == "observation":
+            gone.insert(0, ("features", _up_to(waveform_features).where(~_seen_since(before))))
         with self._transaction() as connection:
             if connection is None:
                 return False
-            for asset, end in ends:
-                for one in (table, waveform_features) if kind == "observation" else (table,):
-                    own_rows = one.c.asset == asset if end is None else and_(one.c.asset == asset, one.c.t < end)
-                    gone = connection.execute(delete(one).where(own_rows)).rowcount
-                    self.removed[kind if one is table else "features"] += gone
+            for name, statement in gone:
+                self.removed[name] += sum(connection.execute(statement, end).rowcount for end in ends)
         return True
 
     def _thin(self, kind: str, table: Table, machines: Sequence[int], before: int, step: int) -> bool:
@@ -197,16 +200,18 @@ class Retention:
                 while True:
                     with self._database.read() as connection:
                         found = [tuple(row) for row in connection.execute(query)]
-                    if not found or self._pause() or not self._remove_waveforms(found):
+                    if not found or self._pause() or not self._remove_waveforms(found, condition):
                         break
 
-    def _remove_waveforms(self, keys: Sequence[tuple[object, ...]]) -> bool:
+    def _remove_waveforms(self, keys: Sequence[tuple[object, ...]], condition: ColumnElement[bool]) -> bool:
+        """Those of `keys` for which it holds still: the last part may have come meanwhile."""
         with self._transaction() as connection:
             if connection is None:
                 return False
-            for table in (waveform_parts, waveforms):
+            for table in (waveforms, waveform_parts):
                 place = tuple_(*(table.c[name] for name in ("asset", "term", "number", "channel")))
-                gone = connection.execute(delete(table).where(place.in_(keys))).rowcount
+                still = [condition] if table is waveforms else []  # a complete one has no parts
+                gone = connection.execute(delete(table).where(place.in_(keys), *still)).rowcount
                 self.removed["waveform" if table is waveforms else "part"] += gone
         return True
 
@@ -275,6 +280,18 @@ def _span(
         end = min(end, max(many, start + step))
     end -= end % step
     return (start, end) if end > start else None
+
+
+def _up_to(table: Table) -> Delete:
+    """Rows of a `machine` before `end`."""
+    return delete(table).where(table.c.asset == bindparam("machine"), table.c.t < bindparam("end"))
+
+
+def _seen_since(before: int) -> ColumnElement[bool]:
+    """Whether features are of an observation that was received at or after `before`."""
+    mine, seen = waveform_features.c, observations.c
+    same = (seen[name] == mine[name] for name in ("asset", "term", "number"))
+    return select(seen.number).where(*same, seen.t_rx >= before).exists()
 
 
 def _mark(connection: Connection, kind: str, ends: Mapping[int, int]) -> None:

@@ -47,7 +47,8 @@ def again(database: Database, registry: RegistrySettings, clock: Clock, most: in
             break
         done = found[-1].id
         letters = [Letter(topic.encode(), content, payload) for _, topic, content, payload in found]
-        store.commit([read(letter)._replace(key=None) for letter in letters], [row.id for row in found])
+        # A status tells how a gateway was then: it is taken from the letters, and changes nothing.
+        store.commit([read(letter)._replace(key=None, status=None) for letter in letters], [row.id for row in found])
     with database.read() as connection:
         return int(before - connection.execute(select(func.count()).select_from(dead_letters)).scalar_one())
 

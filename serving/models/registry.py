@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -27,7 +28,8 @@ class Registry:
         try:
             return self._look()
         except Exception as error:  # of MLflow, its store or its network: they have no common base
-            raise ServingError(f"the MLflow registry {self._settings.uri} cannot be asked: {error}") from error
+            told = f"the MLflow registry {self._settings.uri} cannot be asked: {error}"
+            raise ServingError(_without_password(told)) from error
 
     def _look(self) -> list[Offer]:
         if self._client is None:
@@ -65,8 +67,18 @@ class Registry:
                 shutil.rmtree(folder, ignore_errors=True)
                 Path(got).rename(folder)
         except Exception as error:  # as above
-            raise ServingError(f"version {number} of '{name}' cannot be fetched from {source}: {error}") from error
+            told = f"version {number} of '{name}' cannot be fetched from {source}: {error}"
+            raise ServingError(_without_password(told)) from error
         return folder
+
+
+def _without_password(text: str) -> str:
+    """Problems are told in the log and to who may read.
+
+    >>> _without_password("postgresql://mlflow:secret@db/mlflow is away")
+    'postgresql://…@db/mlflow is away'
+    """
+    return re.sub(r"://\S*@", "://…@", text)
 
 
 def _mlflow() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from sqlalchemy import Connection, select
@@ -29,6 +30,10 @@ from serving.twins.resume import as_they_are, goes_on, start
 from serving.twins.stored import Machine, Remembered, read_machines, read_remembered
 
 
+class Advanced(Protocol):
+    def __call__(self, fleet: str, observations: int, *, stored: bool) -> None: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Continuation:
     """An ask of stored twins; `store`, `term`, `after` as in the form. `key` and `request`: see `Outcome`."""
@@ -52,10 +57,12 @@ class _Ready:
 
 
 class Continuing:
-    """`work` belongs to one thread."""
+    """`work` belongs to one thread. `advanced` is told of what a fleet's twins have seen, and whether that is kept."""
 
-    def __init__(self, database: Database, catalogue: Catalogue, clock: Clock, remember: float) -> None:
-        self._database, self._catalogue, self._clock = database, catalogue, clock
+    def __init__(
+        self, database: Database, catalogue: Catalogue, clock: Clock, remember: float, advanced: Advanced
+    ) -> None:
+        self._database, self._catalogue, self._clock, self._advanced = database, catalogue, clock, advanced
         self._recorder = Recorder(database, remember)
 
     def work(self, jobs: Sequence[Continuation]) -> list[bytes | BaseException]:
@@ -93,17 +100,21 @@ class Continuing:
                 except RequestError as error:
                     told[place] = error
         kept: dict[int, Outcome] = {}
+        said: dict[int, bytes] = {}
         for place, each, ran in _run(ready):
             terms = [machine.term for machine in each.machines]
-            said = dump(answer(each.ask, ran, stored=each.keep, terms=terms))
-            told[place] = said
+            told[place] = said[place] = dump(answer(each.ask, ran, stored=each.keep, terms=terms))
             if each.keep:
                 job = each.job
-                kept[place] = Outcome(each.ask, each.machines, ran, said, job.caller.id, job.key, job.request)
+                kept[place] = Outcome(each.ask, each.machines, ran, said[place], job.caller.id, job.key, job.request)
         if kept:
             with away():
                 results = self._recorder.commit(list(kept.values()), self._clock.utc())
             told |= dict(zip(kept, results, strict=True))
+        for place, own in said.items():
+            if told[place] is own:  # not refused, nor answered as before
+                ask = jobs[place].ask
+                self._advanced(ask.served.name, ask.observations, stored=place in kept)
         return [told[place] for place in range(len(jobs))]
 
     def _answered(self, job: Continuation, used: dict[tuple[str, str], Remembered]) -> bytes | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, select
 
 from edge_runtime.contract.rows import Keys, Observations, Prognoses
 from serving.database import bulk, rows
@@ -24,14 +24,14 @@ from serving.database.tables import (
     twins,
     waveform_features,
 )
-from serving.errors import RequestError
+from serving.errors import ConflictError, RequestError
 from serving.hub.names import Layout, Names
 from serving.models.served import Served
 from serving.predict.answers import numbers_of
 from serving.predict.ask import Ask
 from serving.predict.run import Ran, joined
 from serving.registry.settings import RegistrySettings
-from serving.twins.stored import Machine, Remembered, read_remembered
+from serving.twins.stored import Machine, Remembered, forget, read_remembered
 
 _OWNERS = Prepared(
     select(assets.c.id, assets.c.gateway, assets.c.term)
@@ -169,7 +169,8 @@ class Recorder:
                 "answer": [each.answer for each in keyed],
                 "at": [at] * len(keyed),
             }
-            bulk.insert(connection, idempotency, columns)
+            if bulk.insert(connection, idempotency, columns) < len(keyed):
+                raise ConflictError("another request has just used this Idempotency-Key: ask again")
 
     def _write_rows(self, connection: Connection, batch: _Batch, at: int) -> None:
         """Of outcomes of one bundle."""
@@ -210,7 +211,7 @@ class Recorder:
     def _sweep(self, connection: Connection, at: int) -> None:
         """Once an hour, keys that are old are forgotten."""
         if at - self._swept > _HOUR:
-            connection.execute(delete(idempotency).where(idempotency.c.at < at - self._remember))
+            forget(connection, at - self._remember)
             self._swept = at
 
 

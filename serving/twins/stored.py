@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, Select, bindparam, select
+from sqlalchemy import Connection, Select, bindparam, delete, select
 
 from edge_runtime.arrays import F32
 from serving.database.prepared import Prepared, among, read_json
@@ -105,6 +105,11 @@ def read_remembered(connection: Connection, keys: Sequence[tuple[str, str]]) -> 
         for _, key, request, answer in _REMEMBERED(connection, caller=caller, keys=own):
             found[caller, key] = Remembered(request, bytes(answer))
     return found
+
+
+def forget(connection: Connection, before: int) -> None:
+    """Idempotency-Keys that were used before, UTC nanos."""
+    connection.execute(delete(idempotency).where(idempotency.c.at < before))
 
 
 def _plants(connection: Connection, ids: Sequence[int]) -> dict[int, set[str]]:

@@ -1,12 +1,15 @@
 """Machines over HTTP: which there are, how they are, how they were, and who may see and set them."""
 
+import asyncio
 import base64
+import threading
 
 import numpy as np
 import pytest
 
 from edge_runtime.clock import SystemClock
 from edge_runtime.contract.bodies import to_json
+from serving.api import history
 from serving.api.keys import create_key
 from serving.hub.store import Store
 from serving.models.shelf import Shelf
@@ -263,6 +266,8 @@ def test_history_thinned(client):
     assert answer["prognoses"]["number"] == [8, 10]
     rows = get(client, "/assets/m1/history?step=300&kind=observations")[1]["observations"]
     assert rows["number"] == [4, 9, 10]
+    last = f"/assets/m1/history?after={2**63 - 1}_0_1&step=60"
+    assert get(client, last)[1]["prognoses"]["time"] == []
 
 
 def test_summaries(client, gateway):
@@ -290,6 +295,27 @@ def test_the_twin_at_a_past_moment(client, gateway):
     at_a_snapshot = get(client, f"/assets/m1/state?t={(made.START // NANOS) + 8 * 60}")[1]
     assert (at_a_snapshot["replayed"], at_a_snapshot["prognosis"]["rul"]) == (0, 92.0)
     assert code(client, "/assets/m1/state?t=2020-01-01") == (404, "unknown_moment")
+
+
+def test_replays_hold_up_nothing_else(client, gateway, monkeypatch):
+    real, told = history.state_at, threading.Event()
+
+    def slow(*given):
+        assert told.wait(60)
+        return real(*given)
+
+    monkeypatch.setattr(history, "state_at", slow)
+    path = f"/assets/m1/state?t={gateway.t / NANOS}"
+
+    async def go():
+        replays = [asyncio.create_task(client.asked("GET", path)) for _ in range(20)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(25):
+            others = [(await client.asked("GET", other))[0] for other in ("/assets", "/alarms", "/plants")]
+        told.set()
+        return others, {status for status, _, _ in await asyncio.gather(*replays)}
+
+    assert asyncio.run(go()) == ([200] * 3, {200})
 
 
 def test_a_bundle_that_is_gone(client, gateway):

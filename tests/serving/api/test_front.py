@@ -10,10 +10,13 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from serving.api.jwt import Tokens
 from serving.api.keys import Keys, create_key, main, revoke_key
 from serving.api.limits import check_depth
 from serving.api.settings import JwtSettings, LimitSettings
-from serving.errors import ConfigError, InvalidError, RequestError, UnknownError
+from serving.database.engine import Database
+from serving.database.settings import DatabaseSettings
+from serving.errors import AwayError, ConfigError, InvalidError, RequestError, UnknownError
 from serving.registry.audit import Act, read_audit
 from serving.registry.hierarchy import add_node
 from serving.registry.owners import register
@@ -26,9 +29,6 @@ ASK = {"fleet": "tiny", "observations": seen(0)}
 @pytest.fixture
 def sqlite(sqlite_template, tmp_path):
     import shutil
-
-    from serving.database.engine import Database
-    from serving.database.settings import DatabaseSettings
 
     shutil.copy(sqlite_template, tmp_path / "centre.db")
     database = Database(DatabaseSettings(url="sqlite:///centre.db", folder=tmp_path))
@@ -99,6 +99,24 @@ def test_a_revoked_key_is_refused(client, sqlite, monkeypatch):
     assert "revoked" in answer["error"]["message"]
 
 
+def test_while_the_database_is_away_known_keys_are_answered(client, sqlite, monkeypatch):
+    """What needs no database, as ever; nobody can revoke a key meanwhile."""
+    known, revoked, new = (key(sqlite, "read") for _ in range(3))
+    assert ask(client, bearer(known))[0] == ask(client, bearer(revoked))[0] == 200
+    monkeypatch.setattr("serving.api.keys._REMEMBERED", -1.0)
+    with sqlite.write() as connection:
+        revoke_key(connection, Act("ann", 2), revoked.split("_")[1])
+    assert ask(client, bearer(revoked))[:2] == (401, "wrong_key")
+
+    def away():
+        raise AwayError("the database is away")
+
+    monkeypatch.setattr(sqlite, "read", away)
+    assert ask(client, bearer(known))[0] == 200
+    assert ask(client, bearer(revoked))[:2] == (503, "away")
+    assert ask(client, bearer(new))[:2] == (503, "away")
+
+
 def test_roles(client, sqlite):
     with sqlite.write() as connection:
         register(connection, ACT, "p1", "tiny")
@@ -167,6 +185,7 @@ def test_tokens(tmp_path):
         "valid too long": claims(exp=now + 10_000_000),
         **{f"no {name}": claims(**{name: None}) for name in ("iss", "aud", "sub", "iat", "exp")},
         "odd times": claims(iat="x"),
+        "no end": claims(exp=float("inf")),
     }
     for name, each in refused.items():
         assert status(jwt.encode(each, private, "EdDSA")) == (401, "wrong_key"), name
@@ -179,6 +198,18 @@ def test_tokens(tmp_path):
 
     forged = head + b"." + jwt.utils.base64url_encode(hmac.digest(public, head, hashlib.sha256))
     assert status(forged.decode()) == (401, "wrong_key")  # signed by what everybody knows
+
+
+def test_subjects_are_told_apart(tmp_path):
+    """Whatever their length: answers are remembered, and approvals given, by subject."""
+    private, _, settings = tokens(tmp_path)
+    read = Tokens(settings).read
+    names = ["ann", "CN=" + "x" * 100 + "1", "CN=" + "x" * 100 + "2", "a\0"]
+    ids = [read(jwt.encode(claims(sub=name), private, "EdDSA")).id for name in names]
+    assert ids[0] == "sub/ann"
+    assert len(set(ids)) == len(names)
+    assert max(map(len, ids)) <= 80
+    assert all(map(str.isprintable, ids))
 
 
 def test_a_key_of_a_token_that_is_none(tmp_path):
@@ -198,6 +229,9 @@ def test_insecure_is_for_this_computer_only(open_client):
     assert ask(open_client, client="10.0.0.7")[:2] == (403, "insecure")
     assert ask(open_client, {"host": "evil.example:3000"})[:2] == (403, "insecure")
     assert ask(open_client, {"host": "[::1]:3000"})[0] == 200
+    for page in ("https://evil.example", "null", "http://localhost.evil.example:3000"):
+        assert ask(open_client, {"origin": page})[:2] == (403, "insecure")
+    assert ask(open_client, {"origin": "http://localhost:8080"})[0] == 200
 
 
 PACKED = gzip.compress(json.dumps(ASK).encode())
@@ -334,6 +368,14 @@ def test_paths_and_methods(open_client):
     assert open_client.request("GET", "/docs.json")[1] == b"behind"
 
 
+def test_where_the_database_is_is_for_the_log(tmp_path, caplog):
+    away = Database(DatabaseSettings(url="postgresql://overhaul@/centre?host=/nowhere/at/all"))
+    status, answer, _ = Client(tmp_path, away, insecure=False).request("GET", "/readyz")
+    assert (status, answer["error"]["code"]) == (503, "not_ready")
+    assert "nowhere" not in answer["error"]["message"]
+    assert "nowhere" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("path", "way_out"),
     [
@@ -373,6 +415,9 @@ def test_the_command_makes_lists_and_revokes_keys(sqlite, tmp_path, capsys):
     assert (caller.roles, caller.plants) == ({"read"}, {"north"})
     assert main(["list", *config]) == 0
     assert "valid  read  north  app" in capsys.readouterr().out
+    assert main(["create", *config, "--role", "read", "--plant", "north", "--name", "old", "--days", "-1"]) == 0
+    assert main(["list", *config]) == 0
+    assert "expired  read  north  old" in capsys.readouterr().out
     assert main(["revoke", *config, "--id", made.split("_")[1]]) == 0
     assert main(["revoke", *config, "--id", "nothing"]) == 1
     with pytest.raises(RequestError, match="revoked"):

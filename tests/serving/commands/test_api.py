@@ -81,6 +81,15 @@ def test_refusals(service, body, expected, where):
     assert service.as_("ann", "GET", "/assets/p-1/commands") == (200, {"commands": []})
 
 
+def test_a_page_of_open_commands_is_full_of_open_ones(service):
+    """Also while no hub ends those that are out of time."""
+    still = service.made(ttl=3600)
+    service.centre.clock.turn(1)
+    service.made(ttl=1)
+    service.centre.clock.turn(2)
+    assert [each["id"] for each in service.listed("open=true&limit=1")["commands"]] == [still]
+
+
 def test_what_is_wrong_is_told(service):
     said = [
         service.make(**body)[1]["error"]["message"] for body in ({"reason": "x"}, {"reason": "  "}, {"unit": "1/min"})
@@ -103,6 +112,33 @@ def test_the_same_key_makes_one_command(service):
     assert code(service.make(key="k-1", asset="p-2")) == (422, "key_reused")
     assert service.make("bob", key="k-1")[1]["id"] != first[1]["id"], "keys are each caller's own"
     assert len(service.as_("ann", "GET", "/assets/p-1/commands")[1]["commands"]) == 2
+
+
+def test_a_connection_that_breaks_at_the_end_leaves_it_open(service, monkeypatch):
+    """The server may have committed: nobody can say that nothing was stored."""
+    dialect = service.database.engine.dialect
+    if dialect.name == "sqlite":
+        pytest.skip("its commit fails or does not")
+    real = dialect.do_commit
+
+    def commit(connection):
+        real(connection)
+        connection.driver_connection.close()
+        raise dialect.loaded_dbapi.OperationalError("server closed the connection unexpectedly")
+
+    service.listed()  # its key is known from now on
+    with monkeypatch.context() as broken:
+        broken.setattr(dialect, "do_commit", commit)
+        assert code(service.make(key="k-1")) == (504, "late")
+    [made] = service.listed()["commands"]
+    assert service.made(key="k-1") == made["id"]
+
+
+def test_a_key_is_forgotten_in_time(service):
+    service.made(key="k-1")
+    service.centre.clock.turn(service.centre.settings.idempotency + 1)
+    assert service.make(key="k-1", value=1000.0)[0] == 200
+    assert code(service.make(key="k-1", value=1200.0)) == (422, "key_reused")
 
 
 def test_not_too_often(service):

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, func, insert, select, update
 
 from serving.database import bulk
 from serving.database.retention import DAY, SECOND, Retention
@@ -86,6 +86,26 @@ def test_old_rows_are_forgotten(machines):
     assert times_of(machines, observations, 2) == []
     assert removed["observation"] == 3
     assert run(machines, Rule("observation", 10))["observation"] == 0
+
+
+def test_what_comes_while_old_rows_are_forgotten_stays(machines, monkeypatch):
+    """A machine that was silent for long is heard again between the look at its rows and their removal."""
+    put(machines, observations, 1, [0, 10])
+    real, new = Retention._transaction, []
+
+    def transaction(self):
+        if not new:
+            new.append(NOW - DAY)
+            put(machines, observations, 1, [NOW - DAY, 5], number=[3, 4], t_rx=[NOW - DAY] * 2)
+            features = {"asset": [1], "t": [NOW - DAY], "term": [0], "number": [3], "channel": ["v"], "body": [b""]}
+            with machines.write() as connection:
+                bulk.insert(connection, waveform_features, features)
+        return real(self)
+
+    monkeypatch.setattr(Retention, "_transaction", transaction)
+    assert run(machines, Rule("observation", days=30))["observation"] == 2
+    assert times_of(machines, observations, 1) == [5, NOW - DAY]
+    assert times_of(machines, waveform_features, 1) == [NOW - DAY]
 
 
 def test_features_go_with_their_observations(machines):
@@ -191,6 +211,23 @@ def test_waveforms_and_their_parts(machines):
     with machines.read() as connection:
         assert sorted(connection.execute(select(waveforms.c.number)).scalars()) == [2, 4]
         assert list(connection.execute(select(waveform_parts.c.number)).scalars()) == [4]
+
+
+def test_a_waveform_that_gets_complete_meanwhile_stays(machines, monkeypatch):
+    row = {"asset": 1, "term": 0, "number": 1, "channel": "shake", "t": 1, "t_rx": 1, "at": NOW - 2 * DAY, "model": 1}
+    row |= {"axes": 1, "samples": 1, "encoding": "raw", "parts": 2, "size": 4, "sha256": "0"}
+    with machines.write() as connection:
+        connection.execute(insert(waveforms).values(**row, body=None))
+    real = Retention._transaction
+
+    def transaction(self):
+        with machines.write() as connection:
+            connection.execute(update(waveforms).values(body=b"abcd"))
+        return real(self)
+
+    monkeypatch.setattr(Retention, "_transaction", transaction)
+    run(machines, Rule("waveform", 10))
+    assert count(machines, waveforms) == 1
 
 
 def test_what_has_no_machine(database, monkeypatch):

@@ -3,9 +3,10 @@
 from sqlalchemy import func, select
 
 from edge_runtime.clock import SystemClock
+from serving.database.queries import list_gateways
 from serving.database.tables import dead_letters, prognoses
 from serving.hub.again import again, main
-from serving.hub.reading import Letter, read
+from serving.hub.reading import Dead, Letter, read
 from serving.hub.store import Store
 from serving.registry.audit import Act
 from serving.registry.owners import register
@@ -40,6 +41,16 @@ def test_a_machine_that_was_registered_late(database):
     assert count(database, dead_letters) == 1
     assert store.commit(reads)[0].ack.lanes  # should a gateway send it again, it changes nothing
     assert count(database, prognoses) == 240
+
+
+def test_how_a_gateway_was_once_is_not_how_it_is(database):
+    """A status that could not be read when it came can be by now."""
+    store = Store(database, RegistrySettings(), SystemClock(), 1 << 20)
+    store.commit([made.status("online")._replace(status=None, dead=Dead("major", "of a newer gateway"))])
+    store.commit([made.status("offline")])
+    assert take_up(database) == 1
+    with database.read() as connection:
+        assert [each.state for each in list_gateways(connection)] == ["offline"]
 
 
 def test_letters_that_were_cut_stay(database):

@@ -59,3 +59,12 @@ def test_an_alias_moves_and_the_shelf_follows(mlflow, tmp_path):
     assert kept.shelf.find("tiny", "champion").aliases == ("champion", "challenger")
     shutil.rmtree(tmp_path / "cache")  # what is loaded needs it no more
     assert kept.refresh() == []
+
+
+def test_a_password_in_the_uri_is_not_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", "none")  # no number: refused before anything is asked
+    registry = RegistrySettings("postgresql://mlflow:s3cret@db.example:5432/mlflow", cache=tmp_path)
+    kept = Catalogue.of(ModelsSettings(folders=(), registry=registry))
+    kept.refresh()
+    assert kept.problems["source 1"].startswith("the MLflow registry postgresql://…@db.example:5432/mlflow cannot be")
+    assert "s3cret" not in str(kept.problems)

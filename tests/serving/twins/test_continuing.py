@@ -1,5 +1,8 @@
 """Stored twins: continued by compare-and-set, previewed when a gateway owns them, taken over by the next bundle."""
 
+import asyncio
+import threading
+
 import numpy as np
 import pytest
 from sqlalchemy import func, select, text, update
@@ -13,6 +16,7 @@ from serving.registry.asset_settings import set_settings
 from serving.registry.audit import Act
 from serving.registry.owners import assign, gateway_id, register, set_tier
 from serving.twins import record
+from serving.twins.continuing import Continuing
 from tests.edge_runtime.tiny import tiny_bundle, tiny_contract
 from tests.serving.service import NANOS, T0, Client, seen
 
@@ -175,12 +179,51 @@ def test_the_same_idempotency_key_again(client, database):
     assert count(database, idempotency) == 1
 
 
+def test_what_is_counted_as_stored_is_stored(client, database):
+    key = {"Idempotency-Key": "k-6"}
+    assert go_on(client, 0, 60, headers=key) == go_on(client, 0, 60, headers=key)
+    go_on(client, 120, store=False)
+    go_on(client, 60)  # refused: not newer
+    client.predict(observations=seen(0))
+    told = client.request("GET", "/metrics")[1].decode()
+    assert 'overhaul_observations_total{fleet="tiny",stored="True"} 2.0' in told
+    assert 'overhaul_observations_total{fleet="tiny",stored="False"} 2.0' in told
+    assert count(database, observations) == 2
+
+
 def test_the_same_idempotency_key_at_once(client, database):
     body = {"asset": "p1", "continue": True, "observations": seen(0)}
     answers = client.together(body, body, body, headers={"Idempotency-Key": "k-2"})
     assert [status for status, _ in answers] == [200] * 3
     assert answers[0] == answers[1] == answers[2]
     assert count(database, observations) == 1
+
+
+def test_one_idempotency_key_for_two_requests_at_once(client, database):
+    bodies = [{"asset": name, "continue": True, "observations": seen(0)} for name in ("p1", "p2", "p3")]
+    answers = client.together(*bodies, headers={"Idempotency-Key": "k-4"})
+    assert [status for status, _ in answers] == [200, 422, 422]
+    assert answers[1][1]["error"]["code"] == "key_reused"
+    assert count(database, observations) == 1
+
+
+def test_one_idempotency_key_for_two_requests_at_two_workers(client, database, tmp_path, monkeypatch):
+    other = Client(tmp_path / "bundles", database)
+    key = {"Idempotency-Key": "k-5"}
+    real = record.bulk.insert
+    raced = []
+
+    def insert(connection, table, columns):
+        if table is idempotency and not raced:  # the other is done after this one has looked for the key
+            raced.append(1)
+            columns = {name: list(values) for name, values in columns.items()}
+            real(connection, table, {**columns, "request": ["another"]})
+        return real(connection, table, columns)
+
+    monkeypatch.setattr(record.bulk, "insert", insert)
+    assert go_on(client, 0, headers=key)[0] == 409
+    assert count(database, observations) == 0
+    assert go_on(other, 0, headers=key)[0] == 200
 
 
 def test_the_same_idempotency_key_at_two_workers(client, database, tmp_path, monkeypatch):
@@ -252,6 +295,27 @@ def test_back_at_the_centre_a_twin_goes_on_from_the_gateways_snapshot(client, da
     assert answer["stored"]
     assert (answer["prognoses"][0]["number"], answer["prognoses"][0]["term"]) == (41, 2)
     assert go_on(client, 60 * 42)[1]["prognoses"][0]["rul"] == 58
+
+
+def test_a_preview_that_takes_long_holds_up_nobody_who_stores(client, monkeypatch):
+    real, stored_one = Continuing._round, threading.Event()
+
+    def slow(self, jobs):
+        if jobs[0].store is False:
+            assert stored_one.wait(60)
+        return real(self, jobs)
+
+    monkeypatch.setattr(Continuing, "_round", slow)
+    body = {"fleet": "tiny", "asset": "p1", "continue": True, "observations": seen(0)}
+
+    async def go():
+        preview = asyncio.create_task(client.asked("POST", "/predict", {**body, "store": False}))
+        async with asyncio.timeout(30):
+            kept = await client.asked("POST", "/predict", {**body, "asset": "p2"})
+        stored_one.set()
+        return kept[1]["stored"], (await preview)[1]["stored"]
+
+    assert asyncio.run(go()) == (True, False)
 
 
 def test_a_preview_on_request(client, database):
