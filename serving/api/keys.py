@@ -28,6 +28,7 @@ PREFIX = "ovh"
 _KEY = re.compile(rf"{PREFIX}_([0-9a-f]{{12}})_([A-Za-z0-9_-]{{43}})")
 _REMEMBERED = 10.0  # seconds until a key that was revoked is refused by every worker
 _MOST = 10_000
+_LONGEST = 36_500  # days that a key may be valid
 
 
 def create_key(
@@ -130,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", default="", help="what the key is for")
     parser.add_argument("--role", action="append", default=[], choices=ROLES)
     parser.add_argument("--plant", action="append", default=[], help="'*' for all")
-    parser.add_argument("--days", type=float, help="until it expires; without: never")
+    parser.add_argument("--days", type=_days, help="until it expires; without: never")
     parser.add_argument("--id", default="", help="of the key to revoke")
     parser.add_argument("--by", default="command line")
     options = parser.parse_args(arguments)
@@ -145,6 +146,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _days(text: str) -> float:
+    days = float(text)
+    if not 0 < days <= _LONGEST:  # false for NaN
+        raise argparse.ArgumentTypeError(f"{text}: expected more than 0, at most {_LONGEST}; without, it never expires")
+    return days
 
 
 def _run(options: argparse.Namespace, database: Database) -> None:

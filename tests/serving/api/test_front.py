@@ -415,7 +415,12 @@ def test_the_command_makes_lists_and_revokes_keys(sqlite, tmp_path, capsys):
     assert (caller.roles, caller.plants) == ({"read"}, {"north"})
     assert main(["list", *config]) == 0
     assert "valid  read  north  app" in capsys.readouterr().out
-    assert main(["create", *config, "--role", "read", "--plant", "north", "--name", "old", "--days", "-1"]) == 0
+    for days in ("-1", "inf", "nan", "a week"):
+        with pytest.raises(SystemExit):
+            main(["create", *config, "--role", "read", "--plant", "north", f"--days={days}"])
+        assert "--days" in capsys.readouterr().err
+    with sqlite.write() as connection:
+        create_key(connection, Act("test", 0), "old", ["read"], ["north"], expires=1)
     assert main(["list", *config]) == 0
     assert "expired  read  north  old" in capsys.readouterr().out
     assert main(["revoke", *config, "--id", made.split("_")[1]]) == 0
