@@ -11,6 +11,7 @@ are those of `sparkplug_payload` and `sparkplug_node`, and
     bad_asset        a device whose name is no identifier and that `assets` does not name
     asset_twice      another device of the same asset is alive: tell them apart in `assets`
     too_many_nodes   more than MOST_NODES
+    too_many_devices more than MOST_DEVICES of all nodes are alive
     unexpected       an error of this program, which is logged
 
 Of single metrics: `null`, `not_numeric`, `bad_quality` (marked bad or stale), `unnamed_channel` (no identifier, and not
@@ -53,6 +54,7 @@ log = logging.getLogger(__name__)
 
 NAMESPACE = "spBv1.0"
 MOST_NODES = 2000
+MOST_DEVICES = 20_000
 LISTEN = 5.0  # s that `check` waits for messages
 _NODE_KINDS, _DEVICE_KINDS = ("NBIRTH", "NDEATH", "NDATA"), ("DBIRTH", "DDEATH", "DDATA")
 _OTHERS = ("NCMD", "DCMD")  # what hosts send
@@ -235,6 +237,9 @@ class SparkplugSource:
         place = self._place(node)
         found = decode(payload)
         named = list(place.node.receive(kind, device, found))
+        if kind == "DBIRTH" and _alive(self._places) > MOST_DEVICES:
+            del place.node.alive[device]
+            raise Refusal("too_many_devices")
         if place.node.unknown_metrics:
             self._counts["unknown_metric"] += place.node.unknown_metrics
             place.node.unknown_metrics = 0
@@ -245,6 +250,8 @@ class SparkplugSource:
         if self._owner(asset) not in (None, (node, device)):
             raise Refusal("asset_twice")
         self._assets[asset] = (node, device)
+        if len(self._assets) > 2 * MOST_DEVICES:  # names that come and go
+            self._assets = {asset: owner for asset, owner in self._assets.items() if self._owner(asset)}
         return [Arrival(asset, at, values, self) for at, values in self._values.by_time(found, named)]
 
     def _place(self, node: str) -> _Place:
@@ -344,9 +351,12 @@ def _sender(topic: bytes) -> str:
         return ""
 
 
+def _alive(places: Mapping[str, _Place]) -> int:
+    return sum(len(place.node.alive) for place in places.values())
+
+
 def _lives(places: Mapping[str, _Place]) -> str:
     if not places:
         return ""
     stale = sorted(name for name, place in places.items() if not place.node.born)
-    alive = sum(len(place.node.alive) for place in places.values())
-    return f"; {alive} nodes and devices alive" + (f", stale: {', '.join(stale[:5])}" if stale else "")
+    return f"; {_alive(places)} nodes and devices alive" + (f", stale: {', '.join(stale[:5])}" if stale else "")

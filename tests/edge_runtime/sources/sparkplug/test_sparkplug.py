@@ -474,6 +474,29 @@ def test_whatever_comes_it_never_raises_and_everything_is_acknowledged(messages)
     assert all(type(a.time) is int and abs(a.time) < 2**62 for a in inbox.arrivals)
 
 
+def test_a_node_that_invents_devices_fills_no_memory(monkeypatch):
+    monkeypatch.setattr("edge_runtime.sources.sparkplug.source.MOST_DEVICES", 10)
+    settings = SparkplugSettings(name="spark", url="mqtt://localhost", group="plant")
+    source = SparkplugSource(settings, "gw-1", SystemClock())
+    source._put = Inbox().put
+
+    def send(seq, kind, device, *metrics):
+        topic = f"spBv1.0/plant/{kind}/edge/{device}".rstrip("/").encode()
+        source.message(0x32, topic, b"", encode(birth(*metrics, seq=seq % 256)), None)
+
+    send(0, "NBIRTH", "")
+    for seq in range(1, 101):
+        send(seq, "DBIRTH", f"d-{seq}", FLOW)
+    assert source._counts["too_many_devices"] == 91  # the node itself is alive, too
+    send(101, "DDATA", "d-1", FLOW)  # those that were there first go on
+    assert source._counts["ddata"] == 1
+    for seq in range(102, 300, 2):  # births and deaths of ever new ones
+        send(seq, "DDEATH", f"d-{seq - 100}" if seq < 120 else f"e-{seq - 1}")
+        send(seq + 1, "DBIRTH", f"e-{seq + 1}", FLOW)
+    assert len(source._assets) <= 21
+    assert source._counts["unexpected"] == 0
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [({"group": "a/b"}, "group"), ({"host_id": ""}, "host_id"), ({"assets": {"a": "ä"}}, "assets.a")],
