@@ -9,7 +9,8 @@ from __future__ import annotations
 import ast
 import difflib
 import math
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -17,6 +18,7 @@ Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 ChannelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
+Keys = tuple[str, ...]  # from the file down to a value
 
 
 def _ordered(value: tuple[float, float]) -> tuple[float, float]:
@@ -322,45 +324,53 @@ class AssetClass(Spec):
     def _consistent(self) -> AssetClass:
         problems = list(self._problems())
         if problems:
-            raise ValueError("; ".join(problems))
+            raise InconsistentError(problems)
         return self
 
-    def _problems(self) -> Any:
+    def _problems(self) -> Iterator[tuple[Keys, str]]:
+        """What does not go together, each with the keys where it stands."""
         if self.life.unit not in LIFE_UNITS[self.time.unit]:
             yield (
-                f"life.unit '{self.life.unit}' does not go with time.unit '{self.time.unit}': "
-                f"use one of {sorted(LIFE_UNITS[self.time.unit])}"
+                ("life", "unit"),
+                f"'{self.life.unit}' does not go with time.unit '{self.time.unit}': "
+                f"use one of {sorted(LIFE_UNITS[self.time.unit])}",
             )
-        for name in sorted(RESERVED & {*self.channels, *self.derived, *self.settings}):
-            yield f"'{name}' is a reserved column name: rename the channel or setting"
+        for section in ("channels", "derived", "settings"):
+            for name in sorted(RESERVED & {*getattr(self, section)}):
+                yield (section, name), f"'{name}' is a reserved column name: rename it"
         if not self.sensors and not self.waveforms:
-            yield "no channel has role 'sensor': at least one is needed"
+            yield ("channels",), "none has role 'sensor': at least one is needed"
         for name in sorted(set(self.channels) & set(self.derived)):
-            yield f"derived channel '{name}' has the name of a channel: rename it"
+            yield ("derived", name), "a channel has this name: rename it"
         for name, derived in self.derived.items():
             known = {*self.scalars, *self.settings}
-            used = _names_in(derived.formula)
+            used, where = _names_in(derived.formula), ("derived", name, "formula")
             if used is None:
-                yield (
-                    f"derived channel '{name}': formula {derived.formula!r} is not arithmetic "
-                    f"(+ - * / **, numbers, {', '.join(sorted(FUNCTIONS))})"
-                )
+                functions = ", ".join(sorted(FUNCTIONS))
+                yield where, f"{derived.formula!r} is not arithmetic (+ - * / **, numbers, {functions})"
                 continue
-            if not used & known:
-                yield f"derived channel '{name}': formula {derived.formula!r} uses no channel and no setting"
+            if not used:
+                yield where, f"{derived.formula!r} uses no channel and no setting"
             for unknown in sorted(used - known):
-                yield f"derived channel '{name}' uses '{unknown}', which is neither a scalar channel nor a setting" + (
-                    did_you_mean(unknown, known)
-                )
+                told = f"it uses '{unknown}', which is neither a scalar channel nor a setting"
+                yield where, told + did_you_mean(unknown, known)
         columns = self.source.columns if isinstance(self.source, TableSource) else {}
         for name in sorted(columns.keys() - self.channels.keys()):
-            yield f"source.columns names '{name}', which is no channel" + (
-                did_you_mean(name, set(self.channels)) or f": channels are {', '.join(self.channels)}"
-            )
+            hint = did_you_mean(name, set(self.channels)) or f": channels are {', '.join(self.channels)}"
+            yield ("source", "columns", name), f"'{name}' is no channel" + hint
         for name, alarm in self.alarms.items():
             known = ALARM_SIGNALS | set(self.scalars)
             if alarm.signal not in known:
-                yield f"alarm '{name}' watches '{alarm.signal}'" + (did_you_mean(alarm.signal, known) or " (unknown)")
+                hint = did_you_mean(alarm.signal, known) or f": there are {', '.join(sorted(known))}"
+                yield ("alarms", name, "signal"), f"'{alarm.signal}' cannot be watched" + hint
+
+
+class InconsistentError(ValueError):
+    """Sections that do not go together: `problems` are keys and texts."""
+
+    def __init__(self, problems: list[tuple[Keys, str]]) -> None:
+        super().__init__("; ".join(f"{'.'.join(keys)}: {told}" for keys, told in problems))
+        self.problems = problems
 
 
 def _names_in(formula: str) -> set[str] | None:

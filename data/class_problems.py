@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from data import asset_class
-from data.asset_class import LIFE_UNITS, AssetClass, Spec, did_you_mean
+from data.asset_class import LIFE_UNITS, AssetClass, InconsistentError, Spec, did_you_mean
 
 READERS = {
     "table": asset_class.TableSource,
@@ -43,13 +43,19 @@ SPELLED = {"sec": "s", "m": "min"}  # how people write units of life, too
 def explain(path: Path, node: yaml.Node, content: dict[str, Any], error: ValidationError) -> str:
     """One line a key: of an either-or only what is nearest to what stands there."""
     told: dict[tuple[int, str], list[str]] = {}
-    for problem in error.errors():
-        if _is_other_alternative(problem):
-            continue
-        loc = _keys(problem)
+    for loc, said in _found(error, content):
         where = ".".join(map(str, loc)) or "file"
-        told.setdefault((line_of(node, loc), where), []).append(_message(problem, content))
+        told.setdefault((line_of(node, loc), where), []).append(said)
     return "\n".join(f"{path}:{line}: {where}: {' or '.join(said)}" for (line, where), said in told.items())
+
+
+def _found(error: ValidationError, content: dict[str, Any]) -> Iterator[tuple[tuple[int | str, ...], str]]:
+    for problem in error.errors():
+        inconsistent = problem.get("ctx", {}).get("error")
+        if isinstance(inconsistent, InconsistentError):
+            yield from inconsistent.problems
+        elif not _is_other_alternative(problem):
+            yield _keys(problem), _message(problem, content)
 
 
 def line_of(node: yaml.Node, loc: tuple[int | str, ...]) -> int:

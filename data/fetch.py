@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from data import command, paths
 from data.archive import ends_with, find
-from data.asset_class import AssetClass, Place, SourceFile
+from data.asset_class import AssetClass, Place, SourceFile, did_you_mean
 from data.download import download, download_wheel, forget
 from data.errors import FetchError
 from data.readers import reader_of
@@ -64,8 +64,9 @@ def _fetch_file(cls: AssetClass, file: SourceFile, target: Path) -> None:
             if file.sha256 and isinstance(place, Place):
                 _copy(found, cached)
             return
+    there = {path.relative_to(paths.SOURCES).as_posix() for path in paths.SOURCES.rglob("*") if path.is_file()}
     raise FetchError(
-        f"cannot fetch {file.name} of {cls.fleet}. Tried\n"
+        f"cannot fetch {file.name} of {cls.fleet}{did_you_mean(file.name, there) or '.'} Tried\n"
         + "\n".join(failures)
         + (f"\n  mirror: {MIRROR} is not set" if not os.environ.get(MIRROR) else "")
         + f"\nPut the file into {paths.SOURCES}/, or below a folder of your choice and name that folder in {MIRROR}."

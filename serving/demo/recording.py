@@ -76,17 +76,17 @@ def read_contract(fleet: str) -> Contract:
 
 
 def prepare(fleet: str, contract: Contract, wanted: Sequence[str] | int, folder: Path, now: int) -> Stage:
-    """Write `recording.parquet` (and side files) and `machines.csv` into `folder`: the last lives of `wanted`.
+    """Write `recording.parquet` (and side files) and `machines.csv` into `folder`: a life each of `wanted`.
 
     They are moved in time, each as a whole, so that all begin together and the longest has just ended. A number of
     machines: those with the shortest lives among those whose record reaches their failure.
     """
-    from data.lives import Life, read_lives  # these import pandas, which takes a while
+    from data.lives import read_lives  # these import pandas, which takes a while
     from data.splits import read_splits
 
     test = set(read_splits(paths.artifact(fleet, "splits.json")).test)
-    lives: dict[str, Life] = {life.asset: life for life in read_lives(paths.artifact(fleet, "lives.csv"))}
-    chosen = _choose({asset: life for asset, life in lives.items() if asset in test}, wanted)
+    lives = [life for life in read_lives(paths.artifact(fleet, "lives.csv")) if life.asset in test]
+    chosen = _choose(played_lives(lives), wanted)
     moved = _moves(chosen, contract, now)
     settings = _settings(fleet, contract)
     recording = folder / "recording.parquet"
@@ -108,6 +108,12 @@ def prepare(fleet: str, contract: Contract, wanted: Sequence[str] | int, folder:
     )
     _write_machines(contract, machines, folder / "machines.csv")
     return Stage(fleet, paths.artifact(fleet, "bundle").absolute(), contract, machines, waveforms)
+
+
+def played_lives(lives: Sequence[Any]) -> dict[str, Any]:
+    """Of each machine the last life that ended in a failure, or else its last; `lives` in order of time."""
+    last = {life.asset: life for life in lives}
+    return last | {life.asset: life for life in lives if life.kind == "failure"}
 
 
 def _choose(lives: dict[str, Any], wanted: Sequence[str] | int) -> list[Any]:

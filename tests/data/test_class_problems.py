@@ -43,9 +43,9 @@ READERS = "use one of table, cmapss, simulation, e.g. reader: table"
         ({"source": {"separator": ";;"}}, "source.separator: must be one character, e.g. ';' or \"\\t\" (got ';;')"),
         (
             {"source": {"columns": {"vibratoin": "V"}}},
-            "file: source.columns names 'vibratoin', which is no channel: did you mean 'vibration'?",
+            "source.columns.vibratoin: 'vibratoin' is no channel: did you mean 'vibration'?",
         ),
-        ({"source": {"columns": {"x": "V"}}}, "file: source.columns names 'x', which is no channel: channels are "),
+        ({"source": {"columns": {"x": "V"}}}, "source.columns.x: 'x' is no channel: channels are "),
         ({"labels": {"cap": "inf"}}, "labels.cap: must be a finite number (got 'inf')"),
         ({"labels": 60}, "labels: must be a section of keys, e.g. {cap: …, horizon: …} (got 60)"),
         ({"time": {"unit": "h"}}, "time.unit: must be 's' or 'cycle' (got 'h')"),
@@ -109,3 +109,16 @@ def test_a_key_that_stands_there_twice_is_refused(fan, workspace):
 def test_a_gap_is_longer_than_an_interval(said):
     (line,) = said(time={"interval": 60, "max_gap": 30})
     assert "max_gap 30 must not be shorter than interval 60" in line
+
+
+def test_what_does_not_go_together_is_told_where_it_stands(fan, workspace):
+    with pytest.raises(AssetClassError) as error:
+        fan(
+            derived={"rise": {"quantity": "rise", "unit": "1", "formula": "vibratoin / 2", "range": [0, 1]}},
+            alarms={"shaking": {"level": 2, "signal": "vibratoin", "above": 3, "dead_band": 1}},
+        )
+    lines = (workspace / "classes" / "fan.yaml").read_text().splitlines()
+    for line, key in zip(str(error.value).splitlines(), ("derived.rise.formula", "alarms.shaking.signal"), strict=True):
+        _, number, where, told = line.split(":", 3)
+        assert (where.strip(), "did you mean 'vibration'?" in told) == (key, True)
+        assert lines[int(number) - 1].strip().startswith(key.rpartition(".")[2])

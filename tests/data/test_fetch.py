@@ -119,3 +119,9 @@ def test_a_failure_names_each_place_why_and_what_to_do(fan, workspace, web, monk
 def test_a_source_file_outside_its_folder_is_refused(fan, name):
     with pytest.raises(FetchError, match=r"without '\.\.'"):
         fetch(fan(source={"files": [name]}))
+
+
+def test_a_file_of_nearly_that_name_is_offered(fan, workspace):
+    put(workspace / "data/sources/plant/fans.csv", GOOD)
+    with pytest.raises(FetchError, match=r"cannot fetch plant/fan\.csv of fan: did you mean 'plant/fans\.csv'\?"):
+        fetch(fan(source={"files": [{"name": "plant/fan.csv"}]}))

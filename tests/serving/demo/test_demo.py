@@ -243,6 +243,15 @@ def test_what_is_played(plant, monkeypatch, tmp_path):
     assert stage.waveforms == ()
 
 
+def test_a_machine_that_was_repaired_and_runs_on_is_played_until_it_failed(plant, monkeypatch, tmp_path):
+    monkeypatch.chdir(plant)
+    file = plant / "artifacts/tiny/lives.csv"
+    begin = START + 1200 * HOUR
+    file.write_text(file.read_text() + f"m3,1,{begin},{begin + HOUR},{begin + HOUR},censored,True,True\n")
+    stage = prepare("tiny", read_contract("tiny"), 5, tmp_path, START + 5000 * HOUR)
+    assert [(machine.asset, machine.failed) for machine in stage.machines] == [("m2", True), ("m3", True)]
+
+
 def test_snapshots_of_waveforms_are_played_too(plant, monkeypatch, tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
