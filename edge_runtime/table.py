@@ -19,7 +19,7 @@ import numpy as np
 from edge_runtime.arrays import F32, F64, I64, Array, Bool
 from edge_runtime.contract.event import Event
 from edge_runtime.errors import DataError
-from edge_runtime.timestamps import format_times, from_numbers, parse_times
+from edge_runtime.timestamps import format_times, from_datetimes, from_numbers, parse_times
 
 BLOCK = 4096  # rows
 SEPARATORS = ",;\t"  # of the columns of a CSV table
@@ -186,9 +186,11 @@ def _rows(columns: Mapping[str, Any], contract: Layout, findings: Findings) -> R
 
 def _times(column: Any, unit: str) -> tuple[Sequence[str], I64, Bool]:
     if isinstance(column, np.ndarray) and column.dtype.kind == "M":
-        nanos = column.astype("datetime64[ns]").view(np.int64)
-        usable = ~np.isnat(column)
-        return format_times(nanos, "s"), np.where(usable, nanos, 0), usable
+        nanos, usable = from_datetimes(column)
+        written = format_times(nanos, "s")
+        for i in np.flatnonzero(~usable).tolist():
+            written[i] = str(column[i])
+        return written, nanos, usable
     if isinstance(column, np.ndarray) and unit != "s":
         values: F64 = column.astype(np.float64)
         return [f"{value:.15g}" for value in values.tolist()], *from_numbers(values)

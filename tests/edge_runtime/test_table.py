@@ -1,3 +1,4 @@
+import datetime as dt
 from types import SimpleNamespace
 
 import numpy as np
@@ -168,3 +169,14 @@ def test_parquet_times_nulls_and_kinds(tmp_path, contract, unit, zone):
     assert list(rows.asset) == ["a", "", "b"]
     assert rows.life.tolist() == [0, 0, 1]
     assert findings.not_numbers == {"speed": 1}
+
+
+@pytest.mark.parametrize("unit", ["us", "s"])
+def test_parquet_times_that_nanos_cannot_hold_are_not_usable(tmp_path, contract, unit):
+    """A year 9999 that stands for "no date" must not become a day in 1816."""
+    times = pa.array([dt.datetime(9999, 12, 31), dt.datetime(2026, 1, 3, 10), dt.datetime(1, 1, 1)], pa.timestamp(unit))
+    pq.write_table(pa.table({"asset": ["a"] * 3, "time": times, "flow": [1] * 3, "speed": [1] * 3}), tmp_path / "t")
+    (rows,) = read_rows(tmp_path / "t", contract, Findings())
+    assert rows.usable.tolist() == [False, True, False]
+    assert rows.time.tolist() == [0, 1_767_434_400 * 10**9, 0]
+    assert [when[:10] for when in rows.when] == ["9999-12-31", "2026-01-03", "0001-01-01"]
