@@ -36,7 +36,8 @@ def arrange(recording: Recording) -> tuple[Recording, int, int]:
     event = recording.event
     if event is not None:
         event = np.zeros(times.size, dtype=np.int8)
-        np.maximum.at(event, group, recording.event[order])
+        for kind in (Event.SENSOR_REPLACED, Event.NEW_LIFE):  # which outweighs the other
+            event[group[recording.event[order] == kind]] = kind
     place = np.empty(time.size, dtype=np.int64)
     place[order] = group
     arranged = dataclasses.replace(

@@ -14,16 +14,27 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from edge_runtime.manifest import MOST
+
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 ChannelName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Keys = tuple[str, ...]  # from the file down to a value
+Duration = Annotated[float, Field(ge=1e-9, lt=MOST)]  # in the time unit, counted in int64 nanos
+Allowance = Annotated[float, Field(ge=0, lt=MOST)]
+
+# A value inside its range must stay finite in float32 when it is divided by a small spread, and a sample of a waveform
+# to the fourth power: infinity in a moving average stays there.
+LARGEST = 1e15
+LARGEST_SAMPLE = 1e9
 
 
 def _ordered(value: tuple[float, float]) -> tuple[float, float]:
     if not value[0] < value[1] or not all(map(math.isfinite, value)):
         raise ValueError(f"range {list(value)}: write two finite limits, the lower one first")
+    if max(map(abs, value)) > LARGEST:
+        raise ValueError(f"range {list(value)}: write what is physically possible, at most ±{LARGEST:g}")
     return value
 
 
@@ -66,8 +77,8 @@ class Channel(Spec):
     role: Literal["sensor", "condition"] = "sensor"
     interval: Positive | None = None  # between samples; default: the observation interval
     aggregate: Literal["last", "mean", "rms", "min", "max", "count"] = "last"
-    max_age: NonNegative | None = None  # of a sample in an observation; default: the observation interval
-    late: NonNegative = 0.0  # how long an observation waits for this channel
+    max_age: Allowance | None = None  # of a sample in an observation; default: the observation interval
+    late: Allowance = 0.0  # how long an observation waits for this channel
     hold: NonNegative = 0.0  # how long a missing operating condition is replaced by its last good value
     stuck_after: Positive | None = None  # unchanged for this long: stuck; None: may stay constant
     waveform: Waveform | None = None
@@ -77,6 +88,8 @@ class Channel(Spec):
     def _waveforms_are_sensors(self) -> Channel:
         if self.waveform and self.role == "condition":
             raise ValueError("a waveform cannot be an operating condition: give it role 'sensor'")
+        if self.waveform and max(map(abs, self.range)) > LARGEST_SAMPLE:
+            raise ValueError(f"range {list(self.range)} of a waveform: write at most ±{LARGEST_SAMPLE:g}")
         return self
 
 
@@ -107,10 +120,10 @@ class Setting(Spec):
 
 class Time(Spec):
     unit: Literal["s", "cycle"]
-    interval: Positive  # between observations (assembly window; nominal step of an irregular record)
+    interval: Duration  # between observations (assembly window; nominal step of an irregular record)
     assemble: bool = True  # False: every row of the source is one observation, as it stands
-    tick: Positive  # the learning step: recurrent cell and heads advance once a tick
-    max_gap: Positive  # a longer silence makes the twin warm up again
+    tick: Duration  # the learning step: recurrent cell and heads advance once a tick
+    max_gap: Duration  # a longer silence makes the twin warm up again
 
     @model_validator(mode="after")
     def _gap_is_no_interval(self) -> Time:

@@ -119,6 +119,8 @@ def write_bundle(
 
 def _read(folder: Path, name: str) -> bytes:
     try:
+        if (folder / name).exists() and not (folder / name).is_file():  # a device or a pipe may never end
+            raise IntegrityError(f"{folder / name} is no file: copy the bundle again")
         return (folder / name).read_bytes()
     except OSError as error:
         raise IntegrityError(
@@ -173,6 +175,8 @@ def _self_test(step: StepFunction, golden: bytes, contract: Contract) -> dict[st
     except Exception as error:  # zip, NumPy and onnxruntime errors have no common base
         raise SelfTestError(f"{GOLDEN} cannot be replayed: {error}") from error
     expected = {name[4:]: value for name, value in recorded.items() if name.startswith("out.")}
+    if not len(inputs["readings"]):
+        raise SelfTestError(f"{GOLDEN} has no rows, which prove nothing: export the bundle again")
     errors = {}
     for name in (*contract.outputs, STATE_OUT):
         if name not in expected or name not in tolerance:
@@ -189,6 +193,8 @@ def _compare(name: str, got: Array, expected: Array, tolerance: float) -> float:
     """
     if got.shape != expected.shape:
         raise SelfTestError(f"self-test: output '{name}' has shape {got.shape}, recorded was {expected.shape}")
+    if expected.dtype.kind != "f":
+        raise SelfTestError(f"self-test: output '{name}' was recorded as {expected.dtype}, which is no floating point")
     scale = np.maximum(1.0, np.abs(expected)) if name == STATE_OUT else 1.0
     with np.errstate(invalid="ignore"):  # inf − inf
         error = np.abs(got.astype(np.float64) - expected) / scale

@@ -12,14 +12,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edge_runtime.assembly import AGGREGATES, NANOS
 from edge_runtime.decode import decode
 from edge_runtime.errors import FormatError
 
 FORMAT = 1
+MOST = 2e9  # time units: 63 years of seconds; sums of a few stay within int64 nanos
 PROTOCOL = "1.0"
 
 
@@ -206,7 +208,30 @@ def parse(text: bytes) -> tuple[Manifest, dict[str, Any]]:
             f"manifest.json speaks protocol {manifest.contract.protocol}, this version of overhaul {PROTOCOL}: "
             "the numbers before the dot must agree; update the older side"
         )
+    problem = next(_problems(manifest.contract), None)
+    if problem is not None:
+        raise FormatError(f"manifest.json cannot be used: manifest.contract.{problem}")
     return manifest, raw
+
+
+def _problems(contract: Contract) -> Iterator[str]:
+    """What would stop a gateway only when the first reading comes."""
+    durations = {f"time.{name}": getattr(contract.time, name) for name in ("interval", "tick", "max_gap")}
+    for name, value in (durations | {"life.time_units": contract.life.time_units}).items():
+        if not 1 / NANOS <= value < MOST:
+            yield f"{name} is {value:g}: expected a duration above 0 that counts in nanos"
+    for channel in contract.channels:
+        if channel.aggregate not in AGGREGATES:
+            yield f"channels: aggregate '{channel.aggregate}' of '{channel.name}' is none of {', '.join(AGGREGATES)}"
+        if not (0 <= channel.late < MOST and (channel.max_age is None or 0 <= channel.max_age < MOST)):
+            yield f"channels: late or max_age of '{channel.name}' is no duration that counts in nanos"
+    end = 0
+    for part in contract.state.slices:
+        if part.start != end or part.size < 0:
+            yield f"state: slice '{part.name}' starts at {part.start}, expected was {end}, where the one before it ends"
+        end += part.size
+    if end != contract.state.size:
+        yield f"state: slices end at {end}, the state has {contract.state.size} numbers"
 
 
 def _number(text: str) -> float:

@@ -1,6 +1,7 @@
 """A table of observations → a table of prognoses, one a row, in the order of the input.
 
-The rows of each machine are advanced in the order of time, all machines at once. Every row of the input is in the
+The rows of each machine are advanced in the order of time, all machines at once. The event of a duplicate goes with the
+next row, as at the gateway: it says what the twin has to forget. Every row of the input is in the
 output: where there is no prognosis (a duplicate, an unusable time or id) its cells are empty, and it is counted.
 Readings and prognoses wait in temporary files, so that memory stays small whatever the size of the table.
 """
@@ -93,6 +94,7 @@ def score(bundle: Bundle, source: Path, target: Path, settings: Path | None = No
         order = order[table.usable[order]]
         if not len(order):
             raise DataError(f"{source}: no row has a usable asset and time: {_EXPECTED[bundle.contract.time.unit]}")
+        _carry_events(table, order)
         assets = [table.names[code] for code in dict.fromkeys(table.code[order].tolist())]
         fleet = bundle.fleet(assets, read_settings(settings, bundle.contract, assets) if settings else None)
         out = np.memmap(scratch / "out", np.float32, "w+", shape=(len(table.time), len(PROGNOSIS)))
@@ -134,6 +136,20 @@ def _read(bundle: Bundle, source: Path, findings: Findings, scratch: Path) -> _T
         event = new_lives(code, time, life, timed & named)
     stored = np.memmap(scratch / "readings", np.float32, "r", shape=(len(code), len(bundle.contract.channels)))
     return _Table(list(codes), code, time, timed, named, event, age, stored)
+
+
+def _carry_events(table: _Table, order: I64) -> None:
+    """Move the events of duplicates to the machine's next row; of two the new life counts."""
+    code, time, event = table.code[order], table.time[order], table.event
+    fresh = np.ones(len(order), bool)
+    fresh[1:] = (np.diff(code) != 0) | (np.diff(time) != 0)
+    for place in np.flatnonzero(~fresh & (event[order] > 0)).tolist():
+        after = place + 1
+        while after < len(order) and not fresh[after]:
+            after += 1
+        if after < len(order) and code[after] == code[place]:
+            own, carried = event[order[after]], event[order[place]]
+            event[order[after]] = min(own, carried) if own > 0 else carried
 
 
 def _advance(fleet: Fleet, table: _Table, order: I64, out: Array) -> None:

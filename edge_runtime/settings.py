@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -46,6 +47,9 @@ def read_settings(path: Path, contract: Contract, assets: Sequence[str], other: 
     values, problems = settings_in(lines, contract, assets, other)
     nameless = [number for number, line in enumerate(lines, start=2) if not line.get("asset")]
     problems += [f"line {number}: there is no asset: the table needs a column 'asset' with ids" for number in nameless]
+    ids = [(line.get("asset") or "").strip() for line in lines]
+    twice = [asset for asset, count in Counter(ids).items() if asset and count > 1]
+    problems += [f"asset '{asset}' is there twice: keep one line" for asset in twice]
     if problems:
         raise DataError(told(path, problems))
     return values
@@ -69,7 +73,7 @@ def settings_in(
     values = np.full((len(assets), len(known)), np.nan, np.float32)
     problems: list[str] = []
     for number, line in enumerate(lines, start=2):
-        row = rows.get(line.get("asset") or "")
+        row = rows.get((line.get("asset") or "").strip())
         for name, cell in line.items() if row is not None else ():
             if name is None:
                 problems.append(f"line {number}: it has more cells than the header: is a comma in one of them?")

@@ -19,7 +19,7 @@ import numpy as np
 from edge_runtime.arrays import F32, F64, I64, Array, Bool
 from edge_runtime.contract.event import Event
 from edge_runtime.errors import DataError
-from edge_runtime.timestamps import format_times, from_numbers, parse_times
+from edge_runtime.timestamps import format_times, from_datetimes, from_numbers, parse_times
 
 BLOCK = 4096  # rows
 SEPARATORS = ",;\t"  # of the columns of a CSV table
@@ -66,7 +66,7 @@ class Rows:
     readings: F32  # [n, C]
     event: F32
     age: F32
-    life: F32 | None
+    life: F32 | None  # numbers of what stands there, NaN where nothing does
 
 
 @dataclass
@@ -81,11 +81,13 @@ class Findings:
     received: Counter[str] = field(default_factory=Counter)
     outside: Counter[str] = field(default_factory=Counter)  # of the declared range
     has_event: bool = False
+    lives: dict[Any, int] = field(default_factory=dict)  # what the column life says → its number
 
 
 def read_rows(path: Path, contract: Layout, findings: Findings) -> Iterator[Rows]:
     """The rows of the table at `path`, block by block; `findings` grows along."""
-    batches = _parquet(path) if _is_parquet(path) else _csv(path, findings)
+    wanted = ["asset", "time", *OPTIONAL, *(channel.name for channel in contract.channels)]
+    batches = _parquet(path, wanted) if _is_parquet(path) else _csv(path, findings)
     names = next(batches)
     _check_columns(path, list(names), contract, findings)
     findings.has_event = "event" in names
@@ -104,7 +106,7 @@ def column_names(path: Path) -> list[str]:
 
 def names_in(path: Path, column: str) -> dict[str, None]:
     """The distinct texts of one column, in their order; `DataError` if the file is no table that has it."""
-    batches = _parquet(path) if _is_parquet(path) else _csv(path, Findings())
+    batches = _parquet(path, [column]) if _is_parquet(path) else _csv(path, Findings())
     if column not in next(batches):
         raise DataError(f"{path} has no column '{column}'")
     found: dict[str, None] = {}
@@ -116,12 +118,12 @@ def names_in(path: Path, column: str) -> dict[str, None]:
 def new_lives(code: I64, time: I64, life: F32, usable: Bool) -> F32:
     """Events for a table that has a column `life` only: a change of it, in the order of time, begins a new life.
 
-    `code` tells the machines apart; all have one entry a row.
+    `code` tells the machines apart; all have one entry a row. Rows that do not say their life go on with the last one.
     """
     order = np.lexsort((time, code))
-    order = order[usable[order]]
+    order = order[usable[order] & ~np.isnan(life[order])]
     before, after = order[:-1], order[1:]
-    changed = (code[before] == code[after]) & (life[before] != life[after]) & ~np.isnan(life[before] + life[after])
+    changed = (code[before] == code[after]) & (life[before] != life[after])
     event = np.zeros(len(code), np.float32)
     event[after[changed]] = Event.NEW_LIFE
     return event
@@ -174,21 +176,22 @@ def _rows(columns: Mapping[str, Any], contract: Layout, findings: Findings) -> R
         findings.received[channel.name] += int(np.count_nonzero(~np.isnan(column)))
         findings.outside[channel.name] += int(np.count_nonzero((column < low) | (column > high)))
     nothing = np.full(len(when), np.nan, np.float32)
-    extras = {name: _numbers(name, columns[name], findings) for name in OPTIONAL if name in columns}
+    extras = {name: _numbers(name, columns[name], findings) for name in ("event", "age") if name in columns}
+    life = _lives(columns["life"], findings.lives) if "life" in columns else None
     event = np.nan_to_num(extras.get("event", nothing))
     known = np.isin(event, (0, 1, 2))
     _note("event", [str(value) for value in event[~known]], findings)
     asset = ["" if name is None else str(name).strip() for name in columns["asset"]]
-    return Rows(
-        asset, when, time, usable, readings, np.where(known, event, 0), extras.get("age", nothing), extras.get("life")
-    )
+    return Rows(asset, when, time, usable, readings, np.where(known, event, 0), extras.get("age", nothing), life)
 
 
 def _times(column: Any, unit: str) -> tuple[Sequence[str], I64, Bool]:
     if isinstance(column, np.ndarray) and column.dtype.kind == "M":
-        nanos = column.astype("datetime64[ns]").view(np.int64)
-        usable = ~np.isnat(column)
-        return format_times(nanos, "s"), np.where(usable, nanos, 0), usable
+        nanos, usable = from_datetimes(column)
+        written = format_times(nanos, "s")
+        for i in np.flatnonzero(~usable).tolist():
+            written[i] = str(column[i])
+        return written, nanos, usable
     if isinstance(column, np.ndarray) and unit != "s":
         values: F64 = column.astype(np.float64)
         return [f"{value:.15g}" for value in values.tolist()], *from_numbers(values)
@@ -214,6 +217,25 @@ def _numbers(name: str, column: Any, findings: Findings) -> F32:
                     strange.append(str(cell))
         _note(name, strange, findings)
         return values.astype(np.float32)
+
+
+def _lives(column: Any, numbered: dict[Any, int]) -> F32:
+    """What the cells say, numbered: a life may be called anything, or by a number too long for float32.
+
+    >>> _lives(["B", "7", "", "7.0", 20240101, 20240102], {})
+    array([ 0.,  1., nan,  1.,  2.,  3.], dtype=float32)
+    """
+    numbers = np.full(len(column), np.nan, np.float32)
+    for i, cell in enumerate(column.tolist() if isinstance(column, np.ndarray) else column):
+        said = "" if cell is None else str(cell).strip()
+        if said.lower() not in _NOTHING:
+            try:
+                key: Any = float(said)
+            except ValueError:
+                key = said
+            if key == key:  # "-nan"
+                numbers[i] = numbered.setdefault(key, len(numbered))
+    return numbers
 
 
 def _note(name: str, strange: list[str], findings: Findings) -> None:
@@ -271,8 +293,11 @@ def _separator(header: str) -> str:
     return max(SEPARATORS, key=fits)
 
 
-def _parquet(path: Path) -> Iterator[Any]:
-    """First the names of the columns, then blocks as name → array or cells."""
+def _parquet(path: Path, wanted: Sequence[str] = ()) -> Iterator[Any]:
+    """First the names of the columns, then blocks as name → array or cells, of the columns that are wanted.
+
+    Others are not read: a column of waveforms would not fit the memory as lists.
+    """
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -280,9 +305,11 @@ def _parquet(path: Path) -> Iterator[Any]:
         raise DataError(f"{path} is Parquet: install the extra, pip install 'overhaul[parquet]', or use CSV") from error
     try:
         file = pq.ParquetFile(path)
-        yield file.schema_arrow.names
-        for batch in file.iter_batches(batch_size=BLOCK):
-            yield {name: _plain(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+        names = file.schema_arrow.names
+        yield names
+        for batch in file.iter_batches(batch_size=BLOCK, columns=[name for name in names if name in wanted]):
+            columns = zip(batch.schema.names, batch.columns, strict=True)
+            yield {name: column.to_pylist() if name == "asset" else _plain(column) for name, column in columns}
     except pa.ArrowException as error:
         raise DataError(f"{path} is truncated or altered: {error}") from error
 

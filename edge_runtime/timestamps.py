@@ -13,7 +13,9 @@ from edge_runtime.arrays import F64, I64, Bool
 
 NANOS = 1_000_000_000
 # Without a time of day there is no offset: "2026-01-03-0500" stays unreadable.
-_ISO = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)(Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
+_ISO = re.compile(
+    r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?)(Z|[+-](?:0\d|1[0-4]):?[0-5]\d)?)?", re.ASCII
+)
 _LIMIT = 9.2e9  # seconds or cycles that fit into int64 nanos: years 1679 to 2261
 
 
@@ -52,6 +54,16 @@ def from_numbers(values: F64) -> tuple[I64, Bool]:
     """Nanos of numbers in the time unit, and whether each is usable (0 where it is not)."""
     usable = np.abs(values) < _LIMIT  # False for NaN
     return np.rint(np.where(usable, values, 0.0) * NANOS).astype(np.int64), usable
+
+
+def from_datetimes(values: NDArray[np.datetime64]) -> tuple[I64, Bool]:
+    """Nanos of datetimes of any unit, and whether each is usable: NumPy lets those beyond int64 nanos wrap around.
+
+    >>> from_datetimes(np.array(["2026-01-03T10:00", "9999-12-31T00:00", "NaT"], "datetime64[us]"))
+    (array([1767434400000000000,                   0,                   0]), array([ True, False, False]))
+    """
+    usable: Bool = ~np.isnat(values) & (np.abs(values.astype("datetime64[s]").view(np.int64)) < _LIMIT)
+    return np.where(usable, values, np.datetime64(0, "s")).astype("datetime64[ns]").view(np.int64), usable
 
 
 def format_times(nanos: I64, unit: str) -> list[str]:

@@ -30,7 +30,8 @@ class Clock:
     A tick has passed when at most half an observation interval is missing to it, so that jitter of the time stamps
     does not make every other tick late. An age in seconds is a compensated pair: a single float32 counting them stops
     at 2²⁴ = 194 days, and a pair counting thousandths of a tick gains or loses a minute in ten years. An age that
-    cannot be is unknown.
+    cannot be is unknown. The time watched is a pair where an observation is a tiny part of the warm-up: at 100 Hz with
+    ticks of four hours a single float32 stops growing, and the twin never is warm.
     """
 
     asset_class: AssetClass
@@ -40,8 +41,14 @@ class Clock:
         return self.asset_class.time.unit == "s"  # 2²⁴ cycles are no life
 
     @property
+    def _watches_in_pairs(self) -> bool:
+        time = self.asset_class.time
+        return min(time.interval / time.tick, 1) / self.asset_class.features.warm_up < 2.0**-12
+
+    @property
     def slices(self) -> list[Slice]:
         low = [Slice("clock.age_low", "life", 1)] if self.compensated else []
+        low += [Slice("clock.watched_low", "life", 1)] if self._watches_in_pairs else []
         names = ("to_next_tick", "watched", "since_new", "age_known", "age")
         return [*(Slice(f"clock.{name}", "life", 1) for name in names), *low]
 
@@ -71,7 +78,13 @@ class Clock:
         young = as_number(current <= constant(dt, features.warm_up / 4 * time.tick)) * known
         since_new = xp.maximum(state["clock.since_new"], young)
 
-        watched = state["clock.watched"] + xp.minimum(passed, accepted)
+        watched, more = state["clock.watched"], xp.minimum(passed, accepted)
+        if self._watches_in_pairs:
+            watched, watched_low = two_sum(watched, state["clock.watched_low"] + more)
+            kept = (watched < constant(dt, features.warm_up)) & (dt <= constant(dt, time.max_gap))
+            watched_low = watched_low * as_number(kept)
+        else:
+            watched = watched + more
         watched = xp.minimum(watched, constant(dt, features.warm_up)) * as_number(dt <= constant(dt, time.max_gap))
 
         slices = {
@@ -83,6 +96,8 @@ class Clock:
         }
         if self.compensated:
             slices["clock.age_low"] = xp.where(given, zero, low)
+        if self._watches_in_pairs:
+            slices["clock.watched_low"] = watched_low
         warming_up = one - watched / constant(dt, features.warm_up)
         in_ticks = current / constant(dt, time.tick)
         signals = Signals(

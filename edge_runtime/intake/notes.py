@@ -49,6 +49,11 @@ class Notes:
         return True
 
     def age(self, row: int, time: int, age: float) -> None:
+        if any(
+            event == Event.NEW_LIFE and told > time and (told, event) not in self.events.get(row, ())
+            for told, event in self.known.get(row, ())
+        ):
+            return  # of the life before one that has begun: the twin has forgotten that
         waiting = self.ages.setdefault(row, [])
         waiting.append((time, age))
         del waiting[:-_MOST]

@@ -42,6 +42,12 @@ def test_rows_are_sorted_and_those_of_equal_time_merged(rows):
     assert out_of_order == sum(second < max(seconds[:n], default=0) for n, second in enumerate(seconds))
 
 
+@pytest.mark.parametrize("events", [(1, 2), (2, 1), (0, 1), (1, 0)])
+def test_of_events_at_one_time_the_new_life_counts(events):
+    arranged, *_ = arrange(recording([3, 3, 4], event=np.array([*events, 0], np.int8)))
+    assert arranged.event.tolist() == [1, 0]
+
+
 def test_what_goes_with_a_row_moves_with_it():
     arranged, _, _ = arrange(
         recording(

@@ -40,6 +40,26 @@ def test_a_typo_is_named_with_its_line_and_the_fix(text, tmp_path, right, wrong,
     assert any(f"fan.yaml:{number}:" in str(error.value) for number in allowed)
 
 
+SHAKE = {"quantity": "acceleration", "unit": "m/s2", "waveform": {"axes": ["x"], "samples": 64, "rate": 1000}}
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "said"),
+    [
+        ("channels", {"heat": {"quantity": "temperature", "unit": "K", "range": [0, 1e300]}}, "physically possible"),
+        ("channels", {"shake": SHAKE | {"range": [-1e12, 1e12]}}, "of a waveform: write at most"),
+        ("time", {"max_gap": 1e12}, "less than 2000000000"),
+        ("time", {"interval": 1e-12}, "greater than or equal to 0.000000001"),
+    ],
+)
+def test_numbers_that_would_become_infinite_or_wrap_around_are_refused(text, tmp_path, section, change, said):
+    content = yaml.safe_load(text)
+    content[section] |= change
+    with pytest.raises(AssetClassError) as error:
+        load("fan", write(tmp_path, yaml.safe_dump(content)))
+    assert said in str(error.value)
+
+
 def test_broken_yaml_names_the_file(tmp_path):
     with pytest.raises(AssetClassError, match=r"fan\.yaml: not valid YAML"):
         load("fan", write(tmp_path, "name: [fan"))

@@ -1,4 +1,7 @@
+import hashlib
 import json
+import os
+import re
 
 import numpy as np
 import pytest
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.errors import BundleError, EdgeError, FormatError, IntegrityError, ModelError, SelfTestError
-from edge_runtime.manifest import checksum
+from edge_runtime.manifest import checksum, model_id
 from tests.edge_runtime.tiny import tiny_bundle, tiny_contract, tiny_golden
 
 FILES = ("twin.onnx", "manifest.json", "golden.npz")
@@ -71,6 +74,58 @@ def rewrite(folder, change):
     change(raw)
     raw["checksum"] = checksum(raw)
     (folder / "manifest.json").write_text(json.dumps(raw))
+
+
+def reforge(folder, change=dict.copy, golden=None):
+    """Change a bundle throughout: whoever made it knew the format, and made a mistake."""
+    raw = json.loads((folder / "manifest.json").read_text())
+    if golden is not None:
+        np.savez(folder / "golden.npz", **golden)
+        raw["files"]["golden.npz"] = hashlib.sha256((folder / "golden.npz").read_bytes()).hexdigest()
+    change(raw)
+    raw["model_id"] = model_id((folder / "twin.onnx").read_bytes(), raw["contract"])
+    raw["checksum"] = checksum(raw)
+    (folder / "manifest.json").write_text(json.dumps(raw))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["U1", "M8[ns]", [("a", "f4")], "complex64", "bool"])
+def test_recorded_outputs_that_are_no_numbers_are_refused(tmp_path, kind):
+    golden = {**tiny_golden()}
+    golden["out.health"] = np.zeros(len(golden["out.health"]), kind)
+    with pytest.raises(SelfTestError, match="'health' was recorded as"):
+        Bundle.load(reforge(tiny_bundle(tmp_path), golden=golden))
+
+
+def test_a_self_test_without_rows_is_none(tmp_path):
+    with pytest.raises(SelfTestError, match="has no rows"):
+        Bundle.load(reforge(tiny_bundle(tmp_path), golden={name: value[:0] for name, value in tiny_golden().items()}))
+
+
+def test_what_is_no_file_is_not_read(tmp_path):
+    os.mkfifo(tiny_bundle(tmp_path) / "more")
+    with pytest.raises(IntegrityError, match="is no file"):
+        Bundle.load(reforge(tmp_path, lambda raw: raw["files"].update(more="0")))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["time"].update(interval=0), "time.interval is 0"),
+        (lambda c: c["time"].update(interval=1e-12), "time.interval"),
+        (lambda c: c["time"].update(tick=-1), "time.tick"),
+        (lambda c: c["time"].update(max_gap=1e308), "time.max_gap"),
+        (lambda c: c["life"].update(time_units=0), "life.time_units"),
+        (lambda c: c["channels"][0].update(aggregate="median"), "aggregate 'median'"),
+        (lambda c: c["channels"][0].update(max_age=1e300), "max_age"),
+        (lambda c: c["channels"][0].update(late=-1), "late"),
+        (lambda c: c["state"]["slices"][0].update(start=-1), "starts at -1"),
+        (lambda c: c["state"]["slices"][-1].update(size=9), "slices end at"),
+    ],
+)
+def test_a_contract_that_no_gateway_could_follow_is_refused(tmp_path, change, message):
+    with pytest.raises(FormatError, match=re.escape(message)):
+        Bundle.load(reforge(tiny_bundle(tmp_path), lambda raw: change(raw["contract"])))
 
 
 def test_a_contract_of_another_graph_is_refused(tmp_path):

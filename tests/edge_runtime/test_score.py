@@ -119,6 +119,22 @@ def test_events_and_lives_renew_the_machine(tmp_path, cycles, header, lines):
     assert {row["time"]: row["rul"] for row in rows} == {"1": "99.0", "2": "98.0", "3": "99.0"}
 
 
+@pytest.mark.parametrize(
+    ("column", "cells"),
+    [
+        ("event", [0, 0, 1, 0, 0]),
+        ("event", [0, 0, 1, 0, 2]),
+        ("life", [1, 1, 2, 2, 2]),
+    ],
+)
+def test_the_event_of_a_duplicate_goes_with_the_next_row(tmp_path, cycles, column, cells):
+    times = [1, 2, 2, 2, 3]
+    lines = [f"{asset},{t},0,0,{c}" for asset in "ab" for t, c in zip(times, cells, strict=True)]
+    rows, summary = run(tmp_path, cycles, lines, f"asset,time,flow,speed,{column}")
+    assert [row["rul"] for row in rows] == ["99.0", "98.0", "", "", "99.0"] * 2
+    assert summary.duplicates == 4
+
+
 def test_settings_and_ages_reach_the_twin(tmp_path, bundle):
     header = "asset,time,flow,speed,age"
     rows, _ = run(tmp_path, bundle, ["a,2026-01-03,1,2,5", "b,2026-01-03,1,2,"], header)

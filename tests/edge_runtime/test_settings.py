@@ -31,12 +31,17 @@ def test_what_is_not_given_has_the_class_default(tmp_path, contract):
         ("asset,offset\na,11\n", "expected a number -10"),
         ("asset,offset\na,nan\n", "expected a number -10"),
         ("machine,offset\na,1\n", "needs a column 'asset'"),
+        ("asset,offset\na,1\nb,1\na ,2\n", "asset 'a' is there twice"),
         ("asset,offset\na,1,2\n", "line 2: it has more cells than the header"),
     ],
 )
 def test_settings_are_checked(tmp_path, contract, text, message):
     with pytest.raises(DataError, match=message):
         read(tmp_path, contract, text)
+
+
+def test_blanks_around_an_id_are_none_of_it(tmp_path, contract):
+    assert read(tmp_path, contract, "asset,offset\n b ,2.5\n")[1].tolist() == [2.5]
 
 
 @pytest.mark.parametrize("separator", [";", "\t"])

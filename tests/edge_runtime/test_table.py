@@ -1,3 +1,4 @@
+import datetime as dt
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from edge_runtime.bundle import Bundle
 from edge_runtime.errors import DataError
-from edge_runtime.table import Findings, read_rows
+from edge_runtime.table import Findings, new_lives, read_rows
 from tests.edge_runtime.tiny import tiny_bundle, tiny_contract
 
 T = "2026-01-03T10:00:00Z"
@@ -168,3 +169,61 @@ def test_parquet_times_nulls_and_kinds(tmp_path, contract, unit, zone):
     assert list(rows.asset) == ["a", "", "b"]
     assert rows.life.tolist() == [0, 0, 1]
     assert findings.not_numbers == {"speed": 1}
+
+
+@pytest.mark.parametrize("unit", ["us", "s"])
+def test_parquet_times_that_nanos_cannot_hold_are_not_usable(tmp_path, contract, unit):
+    """A year 9999 that stands for "no date" must not become a day in 1816."""
+    times = pa.array([dt.datetime(9999, 12, 31), dt.datetime(2026, 1, 3, 10), dt.datetime(1, 1, 1)], pa.timestamp(unit))
+    pq.write_table(pa.table({"asset": ["a"] * 3, "time": times, "flow": [1] * 3, "speed": [1] * 3}), tmp_path / "t")
+    (rows,) = read_rows(tmp_path / "t", contract, Findings())
+    assert rows.usable.tolist() == [False, True, False]
+    assert rows.time.tolist() == [0, 1_767_434_400 * 10**9, 0]
+    assert [when[:10] for when in rows.when] == ["9999-12-31", "2026-01-03", "0001-01-01"]
+
+
+def lives_of(tmp_path, contract, column):
+    rows = {"asset": ["a"] * len(column), "time": pa.array(range(len(column)), pa.timestamp("s"))}
+    channels = {"flow": [1.0] * len(column), "speed": [1.0] * len(column)}
+    pq.write_table(pa.table(rows | channels | {"life": column}), tmp_path / "t")
+    (rows,) = read_rows(tmp_path / "t", contract, Findings())
+    return new_lives(np.zeros(len(column), np.int64), rows.time, rows.life, rows.usable).tolist()
+
+
+@pytest.mark.parametrize(
+    "life",
+    [
+        pa.array([20240101, 20240102, 20240102]),  # one number to float32
+        pa.array(["A", "B", "B"]),
+        pa.array([1, 2, 2], pa.timestamp("s")),
+        pa.array([1, 2, None]),
+    ],
+)
+def test_a_life_may_be_called_anything(tmp_path, contract, life):
+    assert lives_of(tmp_path, contract, life) == [0, 1, 0]
+
+
+def test_a_new_life_is_found_behind_rows_that_do_not_say_theirs(tmp_path, contract):
+    assert lives_of(tmp_path, contract, pa.array([None, 1, None, 2, None, 2, 3])) == [0, 0, 0, 1, 0, 0, 1]
+    (rows,), findings = read(
+        tmp_path, contract, "asset,time,flow,speed,life\n" + "".join(f"a,{T},1,2,{x}\n" for x in ("x", "", "7", "7.0"))
+    )
+    assert np.array_equal(rows.life, [0, np.nan, 1, 1], equal_nan=True)
+    assert not findings.not_numbers
+
+
+def test_numbers_of_machines_stay_whole_where_one_is_missing(tmp_path, contract):
+    table = {"asset": pa.array([7, None]), "time": pa.array([0, 1], pa.timestamp("s")), "flow": [1.0, 2.0]}
+    pq.write_table(pa.table(table | {"speed": [1, 2]}), tmp_path / "t")
+    (rows,) = read_rows(tmp_path / "t", contract, Findings())
+    assert rows.asset == ["7", ""]
+
+
+def test_columns_of_a_parquet_table_that_are_not_wanted_are_not_read(tmp_path, contract):
+    extra = pa.array([1, 2], pa.time64("ns"))  # which Python has no type for
+    table = {"asset": ["a", "b"], "time": pa.array([0, 1], pa.timestamp("s")), "flow": [1.0, 2.0], "shift": extra}
+    pq.write_table(pa.table(table | {"speed": [1, 2]}), tmp_path / "t")
+    findings = Findings()
+    (rows,) = read_rows(tmp_path / "t", contract, findings)
+    assert rows.readings.tolist() == [[1, 1], [2, 2]]
+    assert findings.extra == ["shift"]

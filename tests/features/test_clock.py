@@ -143,3 +143,20 @@ def test_the_feature_age_keeps_float32_precision_after_ten_years():
     ten_years = 10 * 8766.0  # hours, ticks of this class
     signals, _ = watch(cls, [0, *[1] * 100], age=[ten_years, *[np.nan] * 100])
     assert signals["age"][-1] == pytest.approx(ten_years + 100 / 3600, abs=2**-7)  # a float32's step there
+
+
+@pytest.mark.parametrize(("interval", "tick"), [(1 / 60, 14400), (0.01, 14400), (0.01, 86400), (1, 86400)])
+def test_a_twin_warms_up_at_any_rate(interval, tick):
+    """The last 3,000 steps of a warm-up of 40 ticks, each far below what float32 adds to 36."""
+    time = {"unit": "s", "interval": interval, "tick": tick, "max_gap": 20_000}
+    cls = asset_class(time=time, life=life(unit="h"), features={"warm_up": 40})
+    clock, none = Clock(cls), np.zeros((1, 1), np.float32)
+    new = {each.name: none for each in clock.slices} | {"clock.watched": none + 36}
+    for _ in range(3000):
+        _, new = clock(none + np.float32(interval), none > 0, none * np.nan, none + 1, new)
+    watched = new["clock.watched"].astype(np.float64) + new["clock.watched_low"]
+    assert watched.item() - 36 == pytest.approx(3000 * interval / tick, rel=1e-3)
+    _, new = clock(none + 19_000, none > 0, none * np.nan, none + 1e9, new | {"clock.watched": none + 40})
+    assert (new["clock.watched"].item(), new["clock.watched_low"].item()) == (40, 0)
+    _, new = clock(none + 20_001, none > 0, none * np.nan, none + 1, new | {"clock.watched_low": none + 1e-6})
+    assert (new["clock.watched"].item(), new["clock.watched_low"].item()) == (0, 0)

@@ -19,7 +19,7 @@ import numpy as np
 from edge_runtime.arrays import F32, I64, Array, Bool
 from edge_runtime.errors import DataError
 from edge_runtime.table import OPTIONAL, Findings, column_names, new_lives, read_rows
-from edge_runtime.timestamps import NANOS, from_numbers, parse_times
+from edge_runtime.timestamps import NANOS, from_datetimes, from_numbers, parse_times
 
 _NAMES_OF_ROWS = ("asset", "time", *OPTIONAL)
 
@@ -232,8 +232,7 @@ def _read_side(path: Path, unit: str) -> Iterable[tuple[list[str], I64, Bool, F3
 
 def _side_times(column: Any, unit: str) -> tuple[I64, Bool]:
     if column.dtype.kind == "M":
-        usable = ~np.isnat(column)
-        return np.where(usable, column.astype("datetime64[ns]").view(np.int64), 0), usable
+        return from_datetimes(column)
     if unit == "s":
         raise DataError("the column time is no timestamp")
     return from_numbers(column.astype(np.float64))

@@ -403,6 +403,23 @@ def test_an_age_moves_on_with_time_until_a_new_life():
     )
 
 
+def test_an_age_of_the_life_before_that_comes_late_is_none_of_the_new_one():
+    plant = Plant()
+    plant.add("a", 30, ALL | {"age": 5000})
+    plant.add("a", 50, {"event": 1})
+    plant.add("a", 40, ALL | {"age": 5000})  # while the event waits
+    plant.clock.turn(70)
+    plant.round()
+    plant.add("a", 20, ALL | {"age": 5000})
+    plant.add("a", 90, ALL)
+    plant.add("a", 55, {"age": 1})
+    plant.add("a", 130, ALL)
+    plant.clock.turn(120)
+    plant.round()
+    age = float(np.float32(1 + 65 / 3600))
+    assert str(plant.events()[:2]) == str([(60.0, 1.0, NAN), (120.0, 0.0, age)])
+
+
 # ---------------------------------------------------------------------- waveforms
 
 
