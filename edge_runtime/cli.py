@@ -194,6 +194,10 @@ def _report(summary: Summary) -> None:
             share = count / found.received[name]
             hint = "; check its unit" if share > 0.5 else ""
             lines.append(f"values of '{name}' outside its declared range: {count:,} ({share:.2%}{hint})")
+    if summary.unfamiliar:
+        share = summary.unfamiliar / summary.scored
+        hint = "; check units and settings" if share > 0.5 else ""
+        lines.append(f"rows unlike all that the twin learned from: {summary.unfamiliar:,} ({share:.2%}{hint})")
     print("\n  ".join(lines), file=sys.stderr)
 
 

@@ -9,6 +9,7 @@ Readings and prognoses wait in temporary files, so that memory stays small whate
 from __future__ import annotations
 
 import csv
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ PROGNOSIS = (
     "warming_up",
     "unfamiliar",
 )
-ALARM = PROGNOSIS.index("alarm")
+ALARM, UNFAMILIAR = PROGNOSIS.index("alarm"), PROGNOSIS.index("unfamiliar")
 PIECE = 1 << 20  # numbers read ahead at once: 4 MiB
 BATCH = 1024  # machines advanced at once; more is no faster, and takes memory
 _EXPECTED = {
@@ -58,6 +59,7 @@ class Summary:
     out_of_order: int
     unusable_times: int
     unusable_assets: int
+    unfamiliar: int  # of those scored: the twin says more than half that it does not know such a state
     findings: Findings
 
 
@@ -90,6 +92,7 @@ def score(bundle: Bundle, source: Path, target: Path, settings: Path | None = No
     with tempfile.TemporaryDirectory(prefix="overhaul-") as folder:
         scratch = Path(folder)
         table = _read(bundle, source, findings, scratch)
+        _require_numbers(bundle, source, findings)
         order = np.lexsort((table.time, table.code))
         order = order[table.usable[order]]
         if not len(order):
@@ -99,6 +102,7 @@ def score(bundle: Bundle, source: Path, target: Path, settings: Path | None = No
         fleet = bundle.fleet(assets, read_settings(settings, bundle.contract, assets) if settings else None)
         out = np.memmap(scratch / "out", np.float32, "w+", shape=(len(table.time), len(PROGNOSIS)))
         _advance(fleet, table, order, out)
+        unfamiliar = int(np.count_nonzero(out[:, UNFAMILIAR] > 0.5))
         if target.suffix in (".parquet", ".pq"):
             _write_parquet(target, bundle.contract.time.unit, table, out)
         else:
@@ -111,6 +115,7 @@ def score(bundle: Bundle, source: Path, target: Path, settings: Path | None = No
         out_of_order=_out_of_order(table),
         unusable_times=int(np.sum(~table.timed)),
         unusable_assets=int(np.sum(~table.named)),
+        unfamiliar=unfamiliar,
         findings=findings,
     )
 
@@ -136,6 +141,17 @@ def _read(bundle: Bundle, source: Path, findings: Findings, scratch: Path) -> _T
         event = new_lives(code, time, life, timed & named)
     stored = np.memmap(scratch / "readings", np.float32, "r", shape=(len(code), len(bundle.contract.channels)))
     return _Table(list(codes), code, time, timed, named, event, age, stored)
+
+
+def _require_numbers(bundle: Bundle, source: Path, findings: Findings) -> None:
+    """`DataError` where most of what stands in the channels' columns is no number: then nothing is to be foretold."""
+    channels = [channel.name for channel in bundle.contract.channels]
+    strange = sum(findings.not_numbers[name] for name in channels)
+    if strange > sum(findings.received[name] for name in channels):
+        name = max(channels, key=lambda name: findings.not_numbers[name])
+        example = findings.examples[name]
+        commas = ": write decimals with a point" if re.fullmatch(r"[+-]?\d+,\d+", example.strip()) else ""
+        raise DataError(f"{source}: most cells of the channels are no numbers, e.g. {example!r} of '{name}'{commas}")
 
 
 def _carry_events(table: _Table, order: I64) -> None:

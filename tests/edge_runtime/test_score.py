@@ -168,3 +168,20 @@ def test_nothing_usable_is_an_error(tmp_path, bundle):
 def test_a_missing_target_folder_is_found_before_any_work(tmp_path, bundle):
     with pytest.raises(DataError, match="make the folder"):
         score(bundle, tmp_path / "nowhere.csv", tmp_path / "no" / "out.csv")
+
+
+def test_a_table_of_decimal_commas_is_no_table_of_numbers(tmp_path, bundle):
+    lines = [f"p-1;2026-01-03T10:{minute:02}:00Z;10,5;20,5" for minute in range(5)]
+    with pytest.raises(DataError, match=r"no numbers, e\.g\. '10,5' of 'flow': write decimals with a point"):
+        run(tmp_path, bundle, lines, "asset;time;flow;speed")
+    lines = [line.replace("10,5", "off").replace(",", ".") for line in lines]  # one channel is out of order
+    _, summary = run(tmp_path, bundle, lines, "asset;time;flow;speed")
+    assert (summary.scored, summary.findings.not_numbers["flow"]) == (5, 5)
+
+
+def test_rows_that_the_twin_does_not_know_are_counted(tmp_path, bundle, monkeypatch):
+    monkeypatch.setattr("edge_runtime.score.UNFAMILIAR", PROGNOSIS.index("rul"))
+    lines = [f"p-1,2026-01-03T10:{minute:02}:00Z,10,20" for minute in range(5)]
+    rows, summary = run(tmp_path, bundle, [*lines, lines[-1]])
+    said = [float(row["rul"]) for row in rows if row["rul"]]
+    assert 0 < summary.unfamiliar == sum(rul > 0.5 for rul in said)
