@@ -111,13 +111,11 @@ class ModbusSource:
             wire.close()
 
     def write(self, asset: str, channel: str, value: float) -> float:
-        what, register = self._set_point(asset, channel)
-        what = f"{what} = {value:g}"
-        try:
-            words = register.words(value)
-        except ValueError as error:
-            raise CommandError(f"{what}: {error}") from error
-        return self._exchange(what, register, words)
+        return self._exchange(*self._words(asset, channel, value))
+
+    def nearest(self, asset: str, channel: str, value: float) -> float:
+        _, register, words = self._words(asset, channel, value)
+        return register.value(words)
 
     def read(self, asset: str, channel: str) -> float:
         """How a set-point stands; `CommandError` if it cannot be read."""
@@ -129,6 +127,14 @@ class ModbusSource:
         if register is None:
             raise CommandError(f"{what} may not be written: map a holding register or coil with writable = true")
         return what, register
+
+    def _words(self, asset: str, channel: str, value: float) -> tuple[str, Register, Sequence[int]]:
+        what, register = self._set_point(asset, channel)
+        what = f"{what} = {value:g}"
+        try:
+            return what, register, register.words(value)
+        except ValueError as error:
+            raise CommandError(f"{what}: {error}") from error
 
     def _exchange(self, what: str, register: Register, words: Sequence[int] | None = None) -> float:
         """Write `words`, if any, and read."""

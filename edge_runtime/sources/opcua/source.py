@@ -21,7 +21,7 @@ from edge_runtime.sources.opcua.settings import OpcuaValue as OpcuaValue
 from edge_runtime.sources.opcua.settings import OpcuaWaveform as OpcuaWaveform
 from edge_runtime.sources.opcua.subscription import Subscription, read_nodes
 from edge_runtime.sources.opcua.values import Mapped, arrivals, to_nanos
-from edge_runtime.sources.opcua.write import read, write
+from edge_runtime.sources.opcua.write import convert, read, write
 from edge_runtime.sources.source import Arrival, Finding, Inbox, SourceStatus, WaveformArrival
 
 _log = logging.getLogger(__name__)
@@ -98,6 +98,13 @@ class OpcuaSource:
         try:
             return self._loop.call(self._write(mapped, value), self.settings.timeout)
         except Exception as error:  # whatever the library raises, nothing is known to be written
+            raise CommandError(f"{what} = {value:g}: {explain(error, self.settings)}") from error
+
+    def nearest(self, asset: str, channel: str, value: float) -> float:
+        what, mapped = self._set_point(asset, channel)
+        try:
+            return self._loop.call(self._nearest(mapped, value), self.settings.timeout)
+        except Exception as error:
             raise CommandError(f"{what} = {value:g}: {explain(error, self.settings)}") from error
 
     def read(self, asset: str, channel: str) -> float:
@@ -210,6 +217,9 @@ class OpcuaSource:
 
     async def _write(self, mapped: OpcuaValue, value: float) -> float:
         return await write(self._connection(), mapped.node, value)
+
+    async def _nearest(self, mapped: OpcuaValue, value: float) -> float:
+        return float((await convert(self._connection(), mapped.node, value)).Value)
 
     async def _read(self, mapped: OpcuaValue) -> float:
         return await read(self._connection(), mapped.node)

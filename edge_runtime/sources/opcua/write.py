@@ -15,15 +15,20 @@ _WHOLE = {"SByte": 8, "Byte": 8, "Int16": 16, "UInt16": 16, "Int32": 32, "UInt32
 async def write(client: Any, node: str, value: float) -> float:
     """The value read back after writing `value` in the node's own type; `OpcuaError` and asyncua's errors."""
     ua = load_ua()
-    kind = await client.get_node(node).read_data_type_as_variant_type()
     asked = ua.WriteParameters()
     # The value alone: most servers refuse to be told a status or a time.
-    data = ua.DataValue(ua.Variant(_converted(node, value, kind.name), kind), None)
+    data = ua.DataValue(await convert(client, node, value), None)
     asked.NodesToWrite = [_write_value(node, data)]
     (status,) = await client.uaclient.write(asked)
     if not status.is_good():
         raise OpcuaError(f"the server refuses to write {node} ({status_name(int(status.value))})")
     return await read(client, node)
+
+
+async def convert(client: Any, node: str, value: float) -> Any:
+    """`value` in the node's own type, whole numbers rounded to the nearest; `OpcuaError` if it does not fit."""
+    kind = await client.get_node(node).read_data_type_as_variant_type()
+    return load_ua().Variant(_converted(node, value, kind.name), kind)
 
 
 async def read(client: Any, node: str) -> float:

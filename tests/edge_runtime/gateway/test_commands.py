@@ -273,6 +273,56 @@ def test_while_the_stop_file_exists_nothing_is_written(tmp_path):
     station.close()
 
 
+def test_what_comes_twice_uses_the_rate_once(tmp_path):
+    station = Station(tmp_path, allow=(AllowedCommand("pump-3", "speed", 0, 1500, per_minute=2),))
+    first = station.command("c-1")
+    station.give(first)
+    for count in (2, 3):
+        station.give(first)
+        assert station.answer("c-1", count)["status"] == "done"
+    station.give(station.command("c-2"))
+    assert station.answer("c-2")["status"] == "done"
+    station.close()
+
+
+def test_what_was_done_is_told_again_whatever_is_allowed_now(tmp_path):
+    stop = tmp_path / "stop"
+    station = Station(tmp_path, stop_file=stop)
+    command = station.command()
+    station.give(command)
+    station.answer()
+    stop.touch()
+    station.terms["pump-3"] = 3
+    station.give(command)
+    assert station.answer(count=2)["status"] == "done"
+    assert station.desk.counts == {"done": 1, "refused_replayed": 1}
+    station.close()
+
+
+@pytest.mark.parametrize(
+    ("value", "given"), [(1549.0, 1500.0), (1550.0, None), (1450.0, None), (1500.0, 1500.0), (1500.0000001, 1500.0)]
+)
+def test_what_the_device_would_get_must_be_allowed_too(tmp_path, value, given):
+    station = Station(tmp_path, allow=(AllowedCommand("pump-3", "speed", 1450, 1550, per_minute=600, tolerance=100),))
+    station.machine.nearest = lambda _asset, _channel, value: round(value / 100) * 100.0
+    station.give(station.command(value=value))
+    answer = station.answer()
+    if given is None:
+        assert (answer["status"], answer["reason"]) == ("refused", "out_of_range")
+        assert not station.machine.writes()
+    else:
+        assert answer["status"] == "done"
+    station.close()
+
+
+def test_a_limit_may_be_commanded_though_no_float_is_exactly_it(tmp_path):
+    station = Station(tmp_path, allow=(AllowedCommand("pump-3", "speed", 0.1, 0.3, per_minute=600),))
+    station.machine.nearest = lambda _asset, _channel, value: value * (1 + 1e-7)
+    station.give(station.command(value=0.3))
+    assert station.answer()["status"] == "done"
+    station.close()
+
+
 def test_the_rate_of_a_channel_is_limited_also_across_a_restart(tmp_path):
     station = Station(tmp_path, allow=(AllowedCommand("pump-3", "speed", 0, 1500, per_minute=2),))
     for number in range(4):

@@ -300,6 +300,8 @@ def test_set_points_are_written_and_read_back(shared):
         assert source.write("P-1", "speed", 150.5) == pytest.approx(150.5)
         assert source.write("P-1", "count", -5) == source.read("P-1", "count") == -5
         assert source.write("P-1", "valve", 1) == 1
+        assert source.nearest("P-1", "count", 4.6) == source.write("P-1", "count", 4.6) == 5
+        assert source.nearest("P-1", "speed", 150.5) == pytest.approx(150.5)
         wait_until(lambda: 1 in inbox.values("P-1", "valve"))
         for channel, number, told in [
             ("level", 1, "may not be written"),
@@ -308,8 +310,9 @@ def test_set_points_are_written_and_read_back(shared):
             ("valve", 2, "takes 0 or 1"),
             ("count", math.nan, "cannot be written"),
         ]:
-            with pytest.raises(CommandError, match=told):
-                source.write("P-1", channel, number)
+            for what in (source.write, source.nearest):
+                with pytest.raises(CommandError, match=told):
+                    what("P-1", channel, number)
         with pytest.raises(CommandError, match="may not be written"):
             source.read("P-1", "level")
     with pytest.raises(CommandError, match="not connected"):

@@ -317,6 +317,10 @@ def test_set_points_are_written_in_the_nodes_type_and_read_back(server):
             assert source.write("P-1", name, wanted) == source.read("P-1", name) == wanted
             assert server.get(name) == wanted
             assert type(server.get(name)) is {"Double": float, "Boolean": bool}.get(kind, int)
+        assert source.nearest("P-1", "w_int", 4.6) == source.write("P-1", "w_int", 4.6) == 5
+        assert source.nearest("P-1", "w_double", 4.6) == 4.6
+        with pytest.raises(CommandError, match="does not fit into a Byte"):
+            source.nearest("P-1", "w_byte", 255.5)
         wait_until(lambda: -5 in inbox.values("P-1", "w_int"))
         for channel, number, told in [
             ("read_only", 1, "may not be written"),
