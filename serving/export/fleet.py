@@ -102,7 +102,7 @@ def export(database: Database, wanted: Wanted) -> dict[str, Any]:
         files.write_settings(folder / files.SETTINGS, cls, found.settings)
         files.write_ends(folder / files.FAILURES, cls, found.ends)
         notes = [*([] if report is None else report.notes), *_strangers(cls, log, found)]
-        manifest = _manifest(cls, wanted, found, notes)
+        manifest = _manifest(cls, wanted, found, notes) | {"logged_failures": logged_failures(cls, wanted, log)}
         files.write_manifest(folder / files.MANIFEST, manifest)
         text = files.class_file(cls, wanted.fleet, folder)
         shutil.rmtree(wanted.folder, ignore_errors=True)
@@ -136,6 +136,17 @@ def _class(wanted: Wanted) -> AssetClass:
     if fleet.removeprefix(f"{name}-") in getattr(cls.source, "subsets", ()):
         raise ConfigError(f"--fleet '{fleet}' is a subset that {name}.yaml has already: choose another name")
     return cls
+
+
+def logged_failures(cls: AssetClass, wanted: Wanted, log: Mapping[str, list[End]]) -> list[list[str]]:
+    """(asset, time) of the failures that an export of `wanted` looks at, as they were logged, used or not."""
+    failed = {
+        (asset, files.moment(cls, end.time))
+        for asset, ends in log.items()
+        for end in _before(wanted.until, ends)
+        if end.kind == "failure"
+    }
+    return [list(each) for each in sorted(failed)]
 
 
 def _before(until: int | None, ends: list[End]) -> list[End]:
