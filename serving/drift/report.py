@@ -17,11 +17,9 @@ from serving.database import queries
 from serving.database.engine import Database
 from serving.database.queries import Asset
 from serving.drift import window
-from serving.drift.judge import FEWEST, Finding, judge
+from serving.drift.judge import FEWEST, FEWEST_MACHINES, Finding, judge
 from serving.errors import InvalidError, ServingError
 from serving.models.served import Served
-
-FEWEST_MACHINES = 3
 
 Verdict = Literal["ok", "drifted", "too little data", "no reference"]
 _WEEK, _MONTH = 604_800_000_000_000, 2_592_000_000_000_000  # nanos

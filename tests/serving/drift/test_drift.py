@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from data.reference import OUTPUTS
 from serving.drift import __main__ as command
 from serving.drift import judge as judging
 from serving.drift.judge import judge, ks_of, psi_of
@@ -51,6 +52,32 @@ def test_the_distances_are_the_known_ones():
 def test_machines_that_merely_differ_are_no_drift(reference, size):
     alarms = [bool(drifted(judge(reference, fleet(reference, *usual(size, first=1000 * n))))) for n in range(1, 11)]
     assert sum(alarms) <= 1  # 1 in 100 is meant
+
+
+def test_a_variable_is_judged_by_as_many_machines_as_have_it(reference):
+    """Most of a fleet warms up after a new bundle or a silence: what the others are told is that of few machines."""
+    wrong = 0
+    for n in range(1, 11):
+        some = fleet(reference, *usual(12, first=1000 * n))
+        for name in list(some)[3:]:
+            some[name] |= {output: 0 * some[name][output] for output in OUTPUTS}
+        found = judge(reference, some)
+        assert {"health", "flow"} <= {finding.name for finding in found}
+        wrong += bool(drifted(found))
+    assert wrong <= 1
+    for name in list(some)[2:]:
+        some[name] |= {output: 0 * some[name][output] for output in OUTPUTS}
+    assert {finding.name for finding in judge(reference, some)} == {"flow", "flow received", "speed", "speed received"}
+
+
+def test_machines_with_few_values_do_not_count(reference):
+    some = fleet(reference, *usual(12))
+    for counts in some.values():
+        for output in OUTPUTS:  # the first prognosis after the warm-up
+            first = np.zeros_like(counts[output])
+            first[np.flatnonzero(counts[output])[0]] = 1
+            counts[output] = first
+    assert not {finding.name for finding in judge(reference, some)} & set(OUTPUTS)
 
 
 def test_a_shift_of_the_whole_fleet_is_everywhere(reference):
