@@ -15,6 +15,7 @@ from serving.drift.report import lines, metrics, report
 from tests.serving.drift import fleets
 from tests.serving.export import fans
 from tests.serving.hub import made
+from tests.serving.service import StoppedClock
 
 EPOCHS = itertools.count(made.EPOCH)  # each spool is new
 
@@ -111,12 +112,12 @@ def test_more_machines_see_smaller_drift(reference):
             assert other.psi_limit < one.psi_limit
 
 
-def fill(database, machines, model_id):
+def fill(database, machines, model_id, t_rx=made.START + 9):
     sender = made.Sender(epoch=next(EPOCHS))
     blocks = []
     for name, (readings, outputs) in machines:
         seen, said = fleets.rows(name, readings, outputs)
-        blocks += [made.block(seen, model_id=model_id), made.block(said, model_id=model_id)]
+        blocks += [made.block(part, t_rx=t_rx, model_id=model_id) for part in (seen, said)]
     fans.store(database).commit(sender.read(*blocks))
 
 
@@ -162,6 +163,14 @@ def test_only_the_last_window_counts(database, tmp_path, reference):
         store.commit(sender.read(*blocks))
     [found] = report(database, [served])
     assert (found.verdict, found.models[0].machines) == ("ok", 6)
+
+
+def test_a_gateway_whose_clock_was_ahead_does_not_make_the_others_silent(database, tmp_path, reference):
+    served = fleets.served(tmp_path / "bundle", reference)
+    fill(database, usual(6), served.model_id)
+    fill(database, [("odd", fleets.machine(300))], served.model_id, t_rx=2**62)
+    [found] = report(database, [served], clock=StoppedClock(made.START + 9))
+    assert (found.verdict, found.models[0].machines) == ("ok", 7)
 
 
 def test_models_without_a_reference_are_told_of(database, tmp_path):
