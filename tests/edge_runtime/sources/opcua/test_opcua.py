@@ -300,6 +300,23 @@ def test_while_the_inbox_is_full_the_server_queues(server):
     assert inbox.values("P-1", "q1") == list(range(30))
 
 
+def test_a_namespace_may_be_named_instead_of_counted(server):
+    server.add("named", 4.5, writable=True, unit="rpm")
+    values = [
+        OpcuaValue("nsu=urn:test:nodes;s=named", "P-1", "named", writable=True),
+        OpcuaValue("nsu=urn:test:gone;s=named", "P-1", "gone"),
+    ]
+    source = source_of(server.url, *values, refresh=0.2)
+    with running(source) as inbox:
+        wait_until(lambda: inbox.values("P-1", "named"))
+        assert source.status().refused == ("nsu=urn:test:gone;s=named: BadNodeIdUnknown",)
+        assert source.write("P-1", "named", 5.5) == source.read("P-1", "named") == server.get("named") == 5.5
+        wait_until(lambda: source.status().counts["refreshed"] and 5.5 in inbox.values("P-1", "named"))
+    _, good, gone = source.check()
+    assert (good.ok, good.detail) == (True, "5.5 rpm" + good.detail[7:])
+    assert not gone.ok
+
+
 def test_set_points_are_written_in_the_nodes_type_and_read_back(server):
     kinds = {"w_double": ("Double", 1.5), "w_int": ("Int16", -5), "w_byte": ("Byte", 200), "w_bool": ("Boolean", 1)}
     for name, (kind, _) in kinds.items():
@@ -575,6 +592,7 @@ def test_a_certificate_that_has_expired_is_refused(server, certificates):
 
 # ---------------------------------------------------------------- settings
 
+WRONG_NODES = ("ns=2", "ns=x;s=a", "ns=70000;i=1", "ns=2;i=one", "i=4294967296", "ns=2;g=none", "nsu=;s=a", "s=")
 NODE = {"node": "ns=2;s=x", "asset": "P-1", "channel": "flow"}
 PLAIN = {"name": "x", "url": "opc.tcp://127.0.0.1:4840", "policy": "None", "values": [NODE]}
 FILES = {"policy": "Basic256Sha256", "certificate": "a", "key": "b", "server_certificate": "c"}
@@ -587,7 +605,7 @@ FILES = {"policy": "Basic256Sha256", "certificate": "a", "key": "b", "server_cer
         ({"values": [NODE, NODE]}, "mapped 2 times"),
         ({"waveforms": [NODE]}, "mapped 2 times"),
         ({"values": [NODE | {"node": "flow"}]}, "a node id like"),
-        ({"values": [NODE | {"node": "ns=2"}]}, "a node id like"),
+        *[({"values": [NODE | {"node": node}]}, "a node id like") for node in WRONG_NODES],
         ({"values": [NODE | {"deadband": -1}]}, "expected a number from 0 up"),
         ({"url": "http://127.0.0.1"}, 'expected "opc.tcp://host:port"'),
         ({"url": "opc.tcp://127.0.0.1"}, 'expected "opc.tcp://host:port"'),
