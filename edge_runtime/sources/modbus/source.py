@@ -214,27 +214,33 @@ class ModbusSource:
     def _answers(self, group: _Group) -> Iterator[tuple[Register, list[int], int]]:
         """Each register with its words and the UTC time of the answer they came in.
 
-        A request that is refused is asked for in halves, from now on, down to the single value that is the reason.
+        A request that is refused is asked for in halves, from now on, down to the single value that is the reason. If
+        every value of it is refused, none of them is the reason: it is asked as before, for the device may come round.
         """
-        waiting = group.requests[::-1]
-        while waiting:
-            table, span = waiting.pop()
-            try:
-                with self._wire_lock:
-                    words = self._wire.read(table, group.unit, span.start, span.count)
-                    time = self._clock.utc()
-            except RefusedError as error:
-                if error.reason in MAY_BE_ONE and len(span.items) > 1:
-                    parts = [(table, half) for half in halves(span, _place)]
-                    at = group.requests.index((table, span))
-                    group.requests[at : at + 1] = parts
-                    waiting += parts[::-1]
-                else:
-                    self._refuse(span.items, error.reason)
-                continue
-            for register in span.items:
-                start = register.address - span.start
-                yield register, words[start : start + register.count], time
+        for request in list(group.requests):
+            answered, parts = False, []
+            waiting = [request]
+            while waiting:
+                table, span = waiting.pop()
+                try:
+                    with self._wire_lock:
+                        words = self._wire.read(table, group.unit, span.start, span.count)
+                        time = self._clock.utc()
+                except RefusedError as error:
+                    if error.reason in MAY_BE_ONE and len(span.items) > 1:
+                        waiting += [(table, half) for half in halves(span, _place)][::-1]
+                    else:
+                        parts.append((table, span))
+                        self._refuse(span.items, error.reason)
+                    continue
+                answered = True
+                parts.append((table, span))
+                for register in span.items:
+                    start = register.address - span.start
+                    yield register, words[start : start + register.count], time
+            if answered:
+                at = group.requests.index(request)
+                group.requests[at : at + 1] = parts
 
     def _note(
         self, register: Register, words: list[int], time: int, found: dict[str, tuple[int, dict[str, float]]]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pymodbus.constants import ExcCodes
 
 from edge_runtime.clock import SystemClock
 from edge_runtime.decode import ProblemsError, decode_strict
@@ -283,6 +284,29 @@ def test_a_full_inbox_is_counted(shared):
     with running(source, room=2) as inbox:
         wait_until(lambda: source.status().counts["overflow"] >= 2)
     assert len(inbox.got) == 2
+
+
+def test_a_device_that_refuses_all_for_a_while_is_asked_as_before_when_it_is_back():
+    class Moody(ModbusServer):
+        refuses = False
+
+        async def _action(self, *asked):
+            found = await super()._action(*asked)
+            return ExcCodes.DEVICE_FAILURE if self.refuses else found
+
+    with Moody(holes=[12]) as server:
+        source = source_of(server.port, *[value(f"v{i}", i) for i in range(20)], value("w", 100), value("x", 101))
+        with running(source) as inbox:
+            wait_until(lambda: inbox.values("P-1", "v19"))
+            server.refuses = True
+            wait_until(lambda: source.status().counts["device_failure"] >= 60)
+            server.refuses = False
+            came = len(inbox.values("P-1", "v19"))
+            wait_until(lambda: len(inbox.values("P-1", "v19")) > came)
+            server.requests.clear()
+            wait_until(lambda: len(server.requests) > 10)
+            assert len(set(server.requests)) < 9
+            assert {(3, 12, 1), (3, 100, 2)} <= set(server.requests)
 
 
 def test_set_points_are_written_and_read_back(shared):
