@@ -311,6 +311,19 @@ def test_a_beginning_of_life_is_not_lost_with_its_row(database, folder):
     assert [life.kind for life in lives] == ["repair", "censored"]
 
 
+def test_nor_is_a_replaced_sensor(database, folder, monkeypatch):
+    monkeypatch.setattr(machine_module, "page_rows", lambda _: 5)
+    fans.workspace(folder, life={"age": "required", "begins": "unknown"})
+    event, age = np.zeros(20), np.arange(20.0)
+    event[[4, 12]] = 2
+    event[13] = 1
+    age[[4, 5, 6, 7, 8, 9, 12]] = np.nan  # a whole page among them
+    fans.commit(database, fans.observations("F-1", range(20), event=event, age=age))
+    export(database, fans.wanted(folder))
+    ingested, _, _ = ingest()
+    assert rows_of(ingested, "F-1")[2].tolist() == [0, 0, 0, 0, 2, 0, 1, 0, 0, 0, 0, 0, 0]
+
+
 def test_cycles(database, folder):
     changes = {"time": {"unit": "cycle", "interval": 1, "tick": 1, "max_gap": 20}, "life": {"unit": "cycle"}}
     fans.workspace(folder, **changes)
