@@ -28,7 +28,7 @@ from edge_runtime.contract.command import Command, verify
 from edge_runtime.contract.message import Lane, Outgoing
 from edge_runtime.contract.signature import read_public_key
 from edge_runtime.contract.text import load
-from edge_runtime.errors import CommandError, CommandRefusedError, EdgeError, WireError
+from edge_runtime.errors import CommandError, CommandRefusedError, CommandUnsureError, EdgeError, WireError
 from edge_runtime.gateway.command_log import BEGUN, CommandLog, Record
 from edge_runtime.gateway.command_rules import MINUTE, Rules
 from edge_runtime.gateway.config import AllowedCommand, CommandSettings
@@ -231,6 +231,8 @@ class CommandDesk:
         if isinstance(result, CommandRefusedError):
             log.warning("a command is refused, %s", result)
             return _record(command, "refused", reason=result.reason)
+        if isinstance(result, CommandUnsureError):
+            return _record(command, "unknown", reason=str(result))
         if isinstance(result, CommandError):
             return _record(command, "failed", reason=str(result))
         if isinstance(result, Exception):

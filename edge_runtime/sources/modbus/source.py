@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from edge_runtime.clock import Clock
-from edge_runtime.errors import CommandError
+from edge_runtime.errors import CommandError, CommandUnsureError
 from edge_runtime.sources.backoff import FIRST, Backoff, Uniform
 from edge_runtime.sources.interface import is_loopback
 from edge_runtime.sources.modbus.check import check
@@ -140,11 +140,19 @@ class ModbusSource:
         """Write `words`, if any, and read."""
         if not self._wire_lock.acquire(timeout=self.settings.timeout):
             raise CommandError(f"{what}: the device is busy, nothing was written; try again")
+        unsure = False
         try:
             if words is not None:
-                self._wire.write(register.table, register.unit, register.address, words)
+                unsure = self._wire.is_open
+                try:
+                    self._wire.write(register.table, register.unit, register.address, words)
+                except RefusedError:
+                    unsure = False
+                    raise
             found = self._wire.read(register.table, register.unit, *register.place)
         except (RefusedError, SilentError, LostError) as error:
+            if unsure:
+                raise CommandUnsureError(f"{what} was sent: {error}") from error
             raise CommandError(f"{what}: {error}") from error
         finally:
             self._wire_lock.release()

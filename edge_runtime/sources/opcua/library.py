@@ -18,6 +18,10 @@ class OpcuaError(Exception):
     """What is wrong with a connection or a node, and how to mend it."""
 
 
+class UnsureError(OpcuaError):
+    """A value was sent to be written, and what its cause says came instead of an answer or of what is read back."""
+
+
 def require_asyncua() -> None:
     """`EdgeError` if it is missing."""
     if importlib.util.find_spec("asyncua") is None:

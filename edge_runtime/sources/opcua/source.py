@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from edge_runtime.clock import Clock
-from edge_runtime.errors import CommandError
+from edge_runtime.errors import CommandError, CommandUnsureError
 from edge_runtime.sources.backoff import FIRST, Backoff, Uniform
 from edge_runtime.sources.interface import is_loopback
 from edge_runtime.sources.loop import LoopThread, cancel_others
 from edge_runtime.sources.opcua.check import check
-from edge_runtime.sources.opcua.library import OpcuaError
+from edge_runtime.sources.opcua.library import OpcuaError, UnsureError
 from edge_runtime.sources.opcua.security import BAD_USER, explain, open_client
 from edge_runtime.sources.opcua.settings import OpcuaSettings as OpcuaSettings
 from edge_runtime.sources.opcua.settings import OpcuaValue as OpcuaValue
@@ -97,7 +97,10 @@ class OpcuaSource:
         what, mapped = self._set_point(asset, channel)
         try:
             return self._loop.call(self._write(mapped, value), self.settings.timeout)
-        except Exception as error:  # whatever the library raises, nothing is known to be written
+        except (UnsureError, TimeoutError) as error:
+            told = explain(error.__cause__ or error, self.settings)
+            raise CommandUnsureError(f"{what} = {value:g} was sent: {told}") from error
+        except Exception as error:  # whatever the library raises
             raise CommandError(f"{what} = {value:g}: {explain(error, self.settings)}") from error
 
     def nearest(self, asset: str, channel: str, value: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from edge_runtime.sources.opcua.library import OpcuaError, load_ua, node_ids
+from edge_runtime.sources.opcua.library import OpcuaError, UnsureError, load_ua, node_ids
 from edge_runtime.sources.opcua.subscription import read_nodes
 from edge_runtime.sources.opcua.values import status_name
 
@@ -20,10 +20,16 @@ async def write(client: Any, node: str, value: float) -> float:
     data = ua.DataValue(await convert(client, node, value), None)
     (known,) = await node_ids(client, [node])
     asked.NodesToWrite = [_write_value(known, data)]
-    (status,) = await client.uaclient.write(asked)
+    try:
+        (status,) = await client.uaclient.write(asked)
+    except Exception as error:
+        raise UnsureError from error
     if not status.is_good():
         raise OpcuaError(f"the server refuses to write {node} ({status_name(int(status.value))})")
-    return await read(client, node)
+    try:
+        return await read(client, node)
+    except Exception as error:
+        raise UnsureError from error
 
 
 async def convert(client: Any, node: str, value: float) -> Any:

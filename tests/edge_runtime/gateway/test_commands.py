@@ -22,7 +22,7 @@ from edge_runtime.clock import SystemClock
 from edge_runtime.contract.command import Command, sign
 from edge_runtime.contract.message import Lane
 from edge_runtime.contract.topics import down
-from edge_runtime.errors import CommandError, EdgeError
+from edge_runtime.errors import CommandError, CommandUnsureError, EdgeError
 from edge_runtime.gateway.command_log import CommandLog
 from edge_runtime.gateway.command_rules import MINUTE, Rate
 from edge_runtime.gateway.commands import CommandDesk
@@ -371,6 +371,13 @@ def test_what_a_source_cannot_write_is_answered(station, error):
     station.give(station.command())
     assert station.answer()["status"] == "failed"
     assert str(error) in station.answer()["reason"]
+
+
+def test_what_was_sent_and_not_answered_is_unknown(station):
+    station.machine.error = CommandUnsureError("was sent: no answer")
+    station.give(station.command())
+    answer = station.answer()
+    assert (answer["status"], answer["reason"], answer["value"]) == ("unknown", "was sent: no answer", None)
 
 
 def test_a_source_that_hangs_holds_nobody_up_and_its_outcome_is_unknown(station):

@@ -1,3 +1,4 @@
+import asyncio
 import contextlib
 import math
 import random
@@ -15,7 +16,7 @@ from pymodbus.constants import ExcCodes
 
 from edge_runtime.clock import SystemClock
 from edge_runtime.decode import ProblemsError, decode_strict
-from edge_runtime.errors import CommandError
+from edge_runtime.errors import CommandError, CommandUnsureError
 from edge_runtime.sources.interface import connect, interface_address
 from edge_runtime.sources.modbus.client import LostError, ModbusClient, RefusedError, SilentError, _client
 from edge_runtime.sources.modbus.registers import ORDERS, registers
@@ -348,8 +349,25 @@ def test_a_write_that_the_device_refuses_is_an_error():
         source = source_of(server.port, value("a", 0), value("far", 500, writable=True))
         with running(source) as inbox:
             wait_until(lambda: inbox.got)
-            with pytest.raises(CommandError, match="illegal address"):
+            with pytest.raises(CommandError, match="illegal address") as told:
                 source.write("P-1", "far", 1)
+            assert not isinstance(told.value, CommandUnsureError)
+
+
+def test_a_write_that_is_not_answered_may_have_been_carried_out():
+    class Mute(ModbusServer):
+        async def _action(self, *asked):
+            if asked[-1] is not None:
+                await asyncio.sleep(0.6)
+            return await super()._action(*asked)
+
+    with Mute(size=16) as server:
+        source = source_of(server.port, value("a", 0, writable=True), timeout=0.3)
+        with running(source) as inbox:
+            wait_until(lambda: inbox.got)
+            with pytest.raises(CommandUnsureError, match="was sent: unit 1 gave no answer"):
+                source.write("P-1", "a", 7)
+            wait_until(lambda: 7 in inbox.values("P-1", "a"))
 
 
 def test_check_tries_each_value_and_says_what_it_saw(shared):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from edge_runtime.clock import SystemClock
 from edge_runtime.decode import ProblemsError, decode_strict
-from edge_runtime.errors import CommandError
+from edge_runtime.errors import CommandError, CommandUnsureError
 from edge_runtime.sources.opcua.security import thumbprint
 from edge_runtime.sources.opcua.source import OpcuaSettings, OpcuaSource, OpcuaValue, OpcuaWaveform
 from edge_runtime.sources.opcua.values import arrivals
@@ -357,6 +357,26 @@ def test_set_points_are_written_in_the_nodes_type_and_read_back(server):
         source.write("P-1", "w_int", 1)
     with pytest.raises(CommandError):
         source.read("P-1", "w_int")
+
+
+@pytest.mark.parametrize("lost", ["write", "read"])
+def test_a_write_that_is_not_answered_may_have_been_carried_out(server, lost):
+    server.add(f"unsure_{lost}", 0.0, writable=True)
+    source = source_of(server.url, value(f"unsure_{lost}", writable=True))
+    with running(source) as inbox:
+        wait_until(lambda: inbox.got)
+        really = getattr(source._client.uaclient, lost)
+
+        async def answer_lost(asked):
+            if lost == "write" or server.get(f"unsure_{lost}") == 7:
+                await really(asked)
+                raise ConnectionError("the connection was lost")
+            return await really(asked)
+
+        setattr(source._client.uaclient, lost, answer_lost)
+        with pytest.raises(CommandUnsureError, match="was sent: the connection was lost"):
+            source.write("P-1", f"unsure_{lost}", 7)
+        assert server.get(f"unsure_{lost}") == 7
 
 
 def test_check_tells_value_unit_range_and_rights_of_each_node(server, tmp_path):
