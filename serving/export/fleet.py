@@ -172,7 +172,10 @@ def _one(
         found.refused.update(machine.tally.left_out)
         return
     found.tallies[asset.name] = machine.tally
-    found.ends[asset.name] = ends_of(known, machine.new_lives)
+    first = machine.tally.first or 0
+    within_record = [end for end in known if end.time >= first]  # one before ends no life that is here
+    found.refused["failures and repairs before the first row"] += len(known) - len(within_record)
+    found.ends[asset.name] = ends_of(within_record, machine.new_lives)
     found.settings[asset.name], found.versions[asset.name] = _settings(connection, cls, asset, machine.tally, found)
 
 
