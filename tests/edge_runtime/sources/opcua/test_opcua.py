@@ -287,6 +287,32 @@ def test_a_value_that_does_not_change_is_asked_for(server):
         assert len(inbox.got) == 1
 
 
+@pytest.mark.parametrize("time", [None, T])
+def test_an_event_that_stands_does_not_happen_again_with_each_session(server, time):
+    """A new life that is told anew would make the twin forget all it has learned since."""
+    name = f"event_{time}"
+    server.add(name, 0.0)
+    server.set(name, 1.0, time)
+    server.add(f"x_{name}", 4.5)
+    source = source_of(server.url, value(f"x_{name}"), value(name, "event"))
+    # Without a time nobody knows whether it is news at the start.
+    already = [] if time is None else [1]
+    with running(source) as inbox:
+        for sessions in (1, 2):
+            wait_until(lambda n=sessions: len(inbox.values("P-1", f"x_{name}")) >= n)
+            assert inbox.values("P-1", "event") == already
+            if sessions == 1:
+                server.drop_sessions()
+        server.set(name, 0.0, time and T + 1)
+        wait_until(lambda: inbox.values("P-1", "event") == [*already, 0])
+        server.set(name, 1.0, time and T + 2)
+        wait_until(lambda: inbox.values("P-1", "event") == [*already, 0, 1])
+        server.drop_sessions()
+        wait_until(lambda: source.status().counts["connects"] >= 3)
+        wait_until(lambda: source.status().counts["event_before"] >= (3 if time is None else 2))
+    assert inbox.values("P-1", "event") == [*already, 0, 1]
+
+
 def test_while_the_inbox_is_full_the_server_queues(server):
     server.add("q1", 0.0)
     source = source_of(server.url, value("q1"))
