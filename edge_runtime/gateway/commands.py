@@ -217,6 +217,7 @@ class CommandDesk:
         def write() -> None:
             try:
                 _check_rounded(source, command, allowed)
+                self._check_time(command, came)  # it may have asked the device
                 results.put(float(source.write(command.asset, command.channel, command.value)))
             except Exception as error:
                 results.put(error)

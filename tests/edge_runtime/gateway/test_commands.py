@@ -315,6 +315,18 @@ def test_what_the_device_would_get_must_be_allowed_too(tmp_path, value, given):
     station.close()
 
 
+def test_a_command_that_expires_while_the_device_is_asked_is_not_written(station):
+    def slow(_asset, _channel, value):
+        station.clock.passed += 31 * SECOND
+        return value
+
+    station.machine.nearest = slow
+    station.give(station.command())
+    answer = station.answer()
+    assert (answer["status"], answer["reason"]) == ("refused", "expired")
+    assert not station.machine.writes()
+
+
 def test_a_limit_may_be_commanded_though_no_float_is_exactly_it(tmp_path):
     station = Station(tmp_path, allow=(AllowedCommand("pump-3", "speed", 0.1, 0.3, per_minute=600),))
     station.machine.nearest = lambda _asset, _channel, value: value * (1 + 1e-7)
