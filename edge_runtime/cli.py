@@ -81,6 +81,7 @@ def _add_gateway(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     status = commands.add_parser("status", help="how the gateway that runs here fares")
     status.add_argument("config", type=Path, nargs="?", help="gateway.toml, if its [http] is not the default")
     status.add_argument("--json", action="store_true", help="all of it, for programs")
+    status.add_argument("--health", action="store_true", help="say nothing if it is healthy, else end with 1")
     status.set_defaults(run=_status)
 
     simulate = commands.add_parser("simulate", help="play a file of observations as a machine would")
@@ -158,11 +159,15 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> None:
-    from edge_runtime.gateway.ask import ask
+    from edge_runtime.gateway.ask import ask, ask_health
     from edge_runtime.gateway.config import HttpSettings, read_config
     from edge_runtime.gateway.page import status_text
 
-    status = ask(read_config(options.config).http if options.config else HttpSettings())
+    http = read_config(options.config).http if options.config else HttpSettings()
+    if options.health:
+        ask_health(http)
+        return
+    status = ask(http)
     print(status.json() if options.json else status_text(status))
 
 

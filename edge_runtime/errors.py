@@ -82,6 +82,10 @@ class CommandError(EdgeError):
     pass
 
 
+class CommandUnsureError(CommandError):
+    """It was sent to the machine, and nobody knows whether it was carried out."""
+
+
 class CommandRefusedError(CommandError):
     """`reason` is one word of a small fixed set, for counters and for the answer to the centre."""
 

@@ -157,7 +157,8 @@ EVENTS = {
 class Ack:
     """The answer to a command: it was accepted, refused (why), done (with what was read back), or failed.
 
-    "unknown": the gateway stopped between persisting the id and the answer; it read back, and did not write again.
+    "unknown": it may have been written. The machine has not answered; or the gateway stopped between persisting the id
+    and the answer, read back, and did not write again.
     """
 
     id: str

@@ -28,12 +28,12 @@ from edge_runtime.contract.command import Command, verify
 from edge_runtime.contract.message import Lane, Outgoing
 from edge_runtime.contract.signature import read_public_key
 from edge_runtime.contract.text import load
-from edge_runtime.errors import CommandError, CommandRefusedError, EdgeError, WireError
+from edge_runtime.errors import CommandError, CommandRefusedError, CommandUnsureError, EdgeError, WireError
 from edge_runtime.gateway.command_log import BEGUN, CommandLog, Record
 from edge_runtime.gateway.command_rules import MINUTE, Rules
 from edge_runtime.gateway.config import AllowedCommand, CommandSettings
 from edge_runtime.journal.work import Work
-from edge_runtime.sources.source import Readable, Source
+from edge_runtime.sources.source import Readable, Rounding, Source
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ READ_TRIES = 100  # at reading back after a restart, a pause apart: sources need
 PAUSE = 0.2  # s
 _DECLINE = 1_000_000_000  # nanos between two answers that commands are off
 _LARGEST = 64 << 10  # bytes of a command
+_ROUNDING = 1e-6  # of the limits: a float32 and a factor like 0.1 are not exact, and mean the limit all the same
 _AUTHENTIC = ("future", "expired")  # refusals that follow a signature which was right
 
 
@@ -175,6 +176,7 @@ class CommandDesk:
 
     def _check(self, command: Command, came: _Came) -> AllowedCommand:
         """Whether it may be carried out here and now; `CommandRefusedError` if not."""
+        self._check_new(command)  # before anything else: what comes twice must not use up the rate of what is new
         allowed = self._rules.check(command)
         self._check_time(command, came)
         source = self._sources[command.asset, command.channel].name
@@ -187,6 +189,13 @@ class CommandDesk:
         if self._clock.utc() >= command.expires or self._clock.monotonic() >= command.deadline(came.monotonic):
             raise CommandRefusedError("expired", f"command {command.id} has waited for too long")
 
+    def _check_new(self, command: Command) -> None:
+        before = self._log.find(command.id)
+        if before is not None:
+            if before.status != BEGUN:
+                self._unanswered.append(before)  # its answer may have been lost
+            raise _replayed(command)
+
     def _begin(self, command: Command) -> None:
         """Its id on disk; from here on it is never carried out again, whatever happens."""
         try:
@@ -194,10 +203,7 @@ class CommandDesk:
         except sqlite3.Error as error:
             raise CommandRefusedError("disk", f"the id of command {command.id} cannot be kept: {error}") from error
         if not new:
-            before = self._log.find(command.id)
-            if before is not None and before.status != BEGUN:
-                self._unanswered.append(before)  # its answer may have been lost
-            raise CommandRefusedError("replayed", f"command {command.id} was begun before")
+            raise _replayed(command)
 
     def _write(self, command: Command, allowed: AllowedCommand, came: _Came) -> Record:
         """Through the source, in a thread of its own that may be left behind."""
@@ -210,6 +216,8 @@ class CommandDesk:
 
         def write() -> None:
             try:
+                _check_rounded(source, command, allowed)
+                self._check_time(command, came)  # it may have asked the device
                 results.put(float(source.write(command.asset, command.channel, command.value)))
             except Exception as error:
                 results.put(error)
@@ -221,6 +229,11 @@ class CommandDesk:
         except queue.Empty:
             self._busy[source.name] = thread
             return _record(command, "unknown", reason=f"no answer within {self._write_timeout:g} s")
+        if isinstance(result, CommandRefusedError):
+            log.warning("a command is refused, %s", result)
+            return _record(command, "refused", reason=result.reason)
+        if isinstance(result, CommandUnsureError):
+            return _record(command, "unknown", reason=str(result))
         if isinstance(result, CommandError):
             return _record(command, "failed", reason=str(result))
         if isinstance(result, Exception):
@@ -321,6 +334,24 @@ class CommandDesk:
 
 def _record(command: Command, status: str, read_back: float | None = None, reason: str | None = None) -> Record:
     return Record(command.id, command.asset, command.channel, command.value, 0, status, read_back, reason)
+
+
+def _replayed(command: Command) -> CommandRefusedError:
+    return CommandRefusedError("replayed", f"command {command.id} was begun before")
+
+
+def _check_rounded(source: Source, command: Command, allowed: AllowedCommand) -> None:
+    """A device that takes steps gets the nearest one, which may lie beyond what is allowed here."""
+    if not hasattr(source, "nearest"):
+        return
+    nearest = float(cast(Rounding, source).nearest(command.asset, command.channel, command.value))
+    slack = _ROUNDING * max(abs(allowed.low), abs(allowed.high))
+    if not allowed.low - slack <= nearest <= allowed.high + slack:
+        raise CommandRefusedError(
+            "out_of_range",
+            f"{command.asset} {command.channel} = {command.value:g} would be written as {nearest:g}: "
+            f"{allowed.low:g} to {allowed.high:g} is allowed",
+        )
 
 
 def _source(sources: Sequence[Source], allowed: AllowedCommand) -> Source:

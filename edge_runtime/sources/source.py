@@ -126,3 +126,14 @@ class Readable(Protocol):
     def read(self, asset: str, channel: str) -> float:
         """`CommandError` if it cannot be read, or is no set-point. Blocks at most the source's timeout."""
         ...
+
+
+class Rounding(Protocol):
+    """A source whose devices take values in steps.
+
+    Commands ask for it before they write: what is allowed is what the machine gets, not what was asked for.
+    """
+
+    def nearest(self, asset: str, channel: str, value: float) -> float:
+        """What `write` would write for `value`; `CommandError` if it would not. Blocks at most the source's timeout."""
+        ...

@@ -22,6 +22,8 @@ LEVEL = 0.99  # of draws without drift in which nothing is found
 DRAWS = 2000
 BLOCK = 250  # of them at once
 FEWEST = 6  # machines of a reference: fewer tell little of how machines differ
+FEWEST_MACHINES = 3  # of a fleet
+ENOUGH = 0.5  # of the values that a window of the reference has, for a machine to count: limits are of whole windows
 LEAST_PSI = 0.01  # limits are never below: less is of no account, however alike the training machines are
 LEAST_KS = 0.02  # as a share of the rows
 SMOOTH = 1e-3  # share that an empty bin counts for in PSI
@@ -48,29 +50,39 @@ class Finding:
 
 
 def judge(reference: Reference, fleet: Mapping[str, Mapping[str, I64]]) -> list[Finding]:
-    """`fleet`: machine → variable → int64[bins] of its window. Variables nobody has values of are left out."""
-    names = list(fleet)
-    usual = _Usual(reference, len(names))
-    found = []
-    for variable in reference.variables:
-        counts = np.array([fleet[name][variable.name] for name in names], np.int64).reshape(-1, variable.bins)
-        limits = usual.limits.get(variable.name)
-        if limits is None or not counts.any():
-            continue
-        found.append(_finding(variable, usual.whole[variable.name], limits, names, counts))
-    return found
+    """`fleet`: machine → variable → int64[bins] of its window. Variables that too few of them have are left out."""
+    known = {
+        variable.name: _known(reference.counts[variable.name], variable, fleet) for variable in reference.variables
+    }
+    known = {name: counts for name, counts in known.items() if len(counts) >= FEWEST_MACHINES}
+    usual = _Usual(reference, {name: len(counts) for name, counts in known.items()})
+    return [
+        _finding(variable, usual.whole[variable.name], usual.limits[variable.name], known[variable.name])
+        for variable in reference.variables
+        if variable.name in usual.limits
+    ]
+
+
+def _known(reference: I64, variable: Variable, fleet: Mapping[str, Mapping[str, I64]]) -> dict[str, I64]:
+    """Machine → int64[bins], of those that have enough values: a machine that warms up has few prognoses or none."""
+    sizes = reference.sum(axis=2)
+    least = max(1.0, ENOUGH * float(np.median(sizes[sizes > 0]))) if sizes.any() else 1.0
+    own = {machine: np.asarray(counts[variable.name], np.int64) for machine, counts in fleet.items()}
+    return {machine: counts for machine, counts in own.items() if counts.sum() >= least}
 
 
 class _Usual:
-    """What the reference says is usual for `machines` machines: `limits` (PSI, KS) and `whole`, the shares of bins."""
+    """What the reference says is usual for so many `machines`, by variable: `limits` (PSI, KS) and `whole`, the shares
+    of bins."""
 
-    def __init__(self, reference: Reference, machines: int) -> None:
+    def __init__(self, reference: Reference, machines: Mapping[str, int]) -> None:
         self.whole: dict[str, F64] = {}
         distances: dict[str, tuple[F64, F64]] = {}
-        for name, counts in reference.counts.items():
+        for name in machines:
+            counts = reference.counts[name]
             counts = counts[counts.any(axis=(1, 2))]
             if len(counts) >= FEWEST:
-                distances[name] = _null(counts, machines)
+                distances[name] = _null(counts, machines[name])
                 self.whole[name] = _per_machine(counts).mean(axis=0)
         usual = {name: (max(_high(psi), LEAST_PSI), max(_high(ks), LEAST_KS)) for name, (psi, ks) in distances.items()}
         worst = np.zeros(DRAWS)
@@ -133,10 +145,9 @@ def ks_of(now: F64, then: F64) -> F64:
     return largest
 
 
-def _finding(variable: Variable, then: F64, limits: tuple[float, float], names: Sequence[str], counts: I64) -> Finding:
+def _finding(variable: Variable, then: F64, limits: tuple[float, float], known: Mapping[str, I64]) -> Finding:
     """Machines count equally, however many rows they have."""
-    known = counts.sum(axis=1) > 0
-    own, names = _shares(counts[known]), [name for name, has in zip(names, known.tolist(), strict=True) if has]
+    own, names = _shares(np.stack(list(known.values()))), list(known)
     now = own.mean(axis=0)
     psi, ks = float(psi_of(now, then)), float(ks_of(now, then))
     drifted = psi > limits[0] or ks > limits[1]

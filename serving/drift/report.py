@@ -11,17 +11,16 @@ from sqlalchemy import Connection
 
 from data import reference
 from data.reference import Reference
+from edge_runtime.clock import Clock, SystemClock
 from edge_runtime.decode import suggest
 from edge_runtime.manifest import Contract
 from serving.database import queries
 from serving.database.engine import Database
 from serving.database.queries import Asset
 from serving.drift import window
-from serving.drift.judge import FEWEST, Finding, judge
+from serving.drift.judge import FEWEST, FEWEST_MACHINES, Finding, judge
 from serving.errors import InvalidError, ServingError
 from serving.models.served import Served
-
-FEWEST_MACHINES = 3
 
 Verdict = Literal["ok", "drifted", "too little data", "no reference"]
 _WEEK, _MONTH = 604_800_000_000_000, 2_592_000_000_000_000  # nanos
@@ -53,12 +52,15 @@ class ClassReport:
     models: tuple[ModelReport, ...] = ()
 
 
-def report(database: Database, served: Iterable[Served], asset_class: str | None = None) -> list[ClassReport]:
+def report(
+    database: Database, served: Iterable[Served], asset_class: str | None = None, clock: Clock | None = None
+) -> list[ClassReport]:
     """Of one class or of all that have machines; `served`: the bundles at hand, whose references are used.
 
     `InvalidError` for a class that neither a machine nor a bundle is of.
     """
     by_model = {each.model_id: each for each in served}
+    now = (clock or SystemClock()).utc()
     with database.read() as connection:
         machines = queries.list_assets(connection)
         known = {asset.asset_class for asset in machines} | {each.contract.asset_class for each in by_model.values()}
@@ -67,14 +69,17 @@ def report(database: Database, served: Iterable[Served], asset_class: str | None
                 f"no machine or bundle here is of class '{asset_class}': {suggest(asset_class, sorted(known))}"
             )
         names = sorted({asset.asset_class for asset in machines} if asset_class is None else {asset_class})
-        return [_of_class(connection, name, [m for m in machines if m.asset_class == name], by_model) for name in names]
+        own = {name: [machine for machine in machines if machine.asset_class == name] for name in names}
+        return [_of_class(connection, name, own[name], by_model, now) for name in names]
 
 
-def _of_class(connection: Connection, name: str, machines: Sequence[Asset], by_model: dict[str, Served]) -> ClassReport:
+def _of_class(
+    connection: Connection, name: str, machines: Sequence[Asset], by_model: dict[str, Served], now: int
+) -> ClassReport:
     own = [each for each in by_model.values() if each.contract.asset_class == name]
     longest = max(map(_width, own), default=_WEEK)
     cycles = any(each.contract.time.unit == "cycle" for each in own)
-    ends = window.window_ends(connection, machines, _MONTH if cycles else longest)
+    ends = window.window_ends(connection, machines, _MONTH if cycles else longest, now)
     running: dict[str, list[Asset]] = {}
     for asset in machines:
         if asset.id in ends:

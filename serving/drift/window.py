@@ -23,10 +23,11 @@ COVERED = 0.75  # of the window, from a machine's first row in it to its last, a
 Counted = dict[str, I64]  # variable → int64[bins]
 
 
-def window_ends(connection: Connection, machines: Sequence[Asset], silent: int) -> dict[int, int]:
+def window_ends(connection: Connection, machines: Sequence[Asset], silent: int, now: int) -> dict[int, int]:
     """Machine → where its own window ends: just after its newest observation, whenever that was on its clock.
 
-    Left out are machines without any, and those not heard for `silent` nanos before the one heard last.
+    Left out are machines without any, and those not heard for `silent` nanos before the one heard last. When that was
+    is told by gateways: one whose clock was ahead of ours (`now`, UTC nanos) must not make all others silent.
     """
     mine = observations.c
     found: dict[int, tuple[int, int]] = {}
@@ -35,7 +36,7 @@ def window_ends(connection: Connection, machines: Sequence[Asset], silent: int) 
         row = connection.execute(query.order_by(mine.t.desc(), mine.term.desc(), mine.number.desc()).limit(1)).first()
         if row is not None:
             found[asset.id] = int(row[0]), int(row[1])  # Row.t is something else
-    heard = max((t_rx for _, t_rx in found.values()), default=0)
+    heard = min(max((t_rx for _, t_rx in found.values()), default=0), now)
     return {asset: t + 1 for asset, (t, t_rx) in found.items() if heard - t_rx <= silent}
 
 

@@ -102,7 +102,7 @@ def export(database: Database, wanted: Wanted) -> dict[str, Any]:
         files.write_settings(folder / files.SETTINGS, cls, found.settings)
         files.write_ends(folder / files.FAILURES, cls, found.ends)
         notes = [*([] if report is None else report.notes), *_strangers(cls, log, found)]
-        manifest = _manifest(cls, wanted, found, notes)
+        manifest = _manifest(cls, wanted, found, notes) | {"logged_failures": logged_failures(cls, wanted, log)}
         files.write_manifest(folder / files.MANIFEST, manifest)
         text = files.class_file(cls, wanted.fleet, folder)
         shutil.rmtree(wanted.folder, ignore_errors=True)
@@ -138,6 +138,17 @@ def _class(wanted: Wanted) -> AssetClass:
     return cls
 
 
+def logged_failures(cls: AssetClass, wanted: Wanted, log: Mapping[str, list[End]]) -> list[list[str]]:
+    """(asset, time) of the failures that an export of `wanted` looks at, as they were logged, used or not."""
+    failed = {
+        (asset, files.moment(cls, end.time))
+        for asset, ends in log.items()
+        for end in _before(wanted.until, ends)
+        if end.kind == "failure"
+    }
+    return [list(each) for each in sorted(failed)]
+
+
 def _before(until: int | None, ends: list[End]) -> list[End]:
     """A failure may be logged after the last row; one after `until` belongs to a later export."""
     return [end for end in ends if until is None or end.time < until]
@@ -161,7 +172,10 @@ def _one(
         found.refused.update(machine.tally.left_out)
         return
     found.tallies[asset.name] = machine.tally
-    found.ends[asset.name] = ends_of(known, machine.new_lives)
+    first = machine.tally.first or 0
+    within_record = [end for end in known if end.time >= first]  # one before ends no life that is here
+    found.refused["failures and repairs before the first row"] += len(known) - len(within_record)
+    found.ends[asset.name] = ends_of(within_record, machine.new_lives)
     found.settings[asset.name], found.versions[asset.name] = _settings(connection, cls, asset, machine.tally, found)
 
 

@@ -18,6 +18,7 @@ from serving.database.tables import observations, thinned, waveform_features, wa
 
 PAGE_BYTES = 32 << 20  # about, of one page in memory
 PAGE_ROWS = 16_384
+_HAPPEN = (Event.SENSOR_REPLACED, Event.NEW_LIFE)  # the last counts, where there are several
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +66,7 @@ class Machine:
         self._connection, self._cls, self._asset = connection, cls, asset
         self._start, self._end = start, end
         self._max_gap = int(cls.time.max_gap * 1e9)
-        self._begun = False  # a life began in a row that was left out, and no row has come since
+        self._left: set[Event] = set()  # what happened in rows that were left out, and no row has come since
 
     def pages(self) -> Iterator[Page]:
         """All of [start, end) but what was thinned: a life with holes in it is no record of what its twin was fed."""
@@ -106,7 +107,7 @@ class Machine:
         event, age = self._events(spans), self._ages(spans)
         kept = self._kept(time, age)
         if not kept.any():
-            self._begun |= bool((event == Event.NEW_LIFE).any())
+            self._left |= {kind for kind in _HAPPEN if (event == kind).any()}
             return None
         for span, part in zip(spans, np.split(kept, np.cumsum([len(span.keys) for span in spans])[:-1]), strict=True):
             self.tally.models[span.model_id] += int(part.sum())
@@ -138,12 +139,16 @@ class Machine:
         return kept
 
     def _carried(self, event: np.ndarray, kept: Bool) -> np.ndarray:
-        """Events of the rows kept; the beginning of a life in a row left out moves to the next one."""
-        begun = np.cumsum(event == Event.NEW_LIFE)
-        begun, after = begun[kept], begun[-1]
-        begins = np.diff(begun, prepend=-1 if self._begun else 0) > 0
-        self._begun = bool(after > begun[-1])
-        return np.where(begins, Event.NEW_LIFE, event[kept]).astype(np.int8)
+        """Events of the rows kept; what happened in a row left out moves to the next one."""
+        carried = event[kept]
+        for kind in _HAPPEN:
+            many = np.cumsum(event == kind)
+            happened = np.diff(many[kept], prepend=-1 if kind in self._left else 0) > 0
+            carried = np.where(happened, kind, carried)
+            self._left.discard(kind)
+            if many[-1] > many[kept][-1]:
+                self._left.add(kind)
+        return carried.astype(np.int8)
 
     def _readings(self, span: Observed) -> F32:
         scalars = self._cls.scalars

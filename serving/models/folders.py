@@ -36,6 +36,7 @@ def _offer(folder: Path) -> Offer | None:
     """None: no manifest there (yet). A manifest that cannot be read is offered under the folder's name, and refused."""
     try:
         text = (folder / MANIFEST).read_bytes()
+        mark = _mark(folder, text)
     except OSError:
         return None
     name, version = folder.parent.name, "unreadable"
@@ -46,4 +47,16 @@ def _offer(folder: Path) -> Offer | None:
             name, version = fleet, model[:12]
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
-    return Offer(name, version, hashlib.sha256(text).hexdigest(), lambda: folder, default=True)
+    return Offer(name, version, mark, lambda: folder, default=True)
+
+
+def _mark(folder: Path, manifest: bytes) -> str:
+    """Of all files: a bundle that is still being copied is refused, and must be looked at again when it is whole."""
+    mark = hashlib.sha256(manifest)
+    for file in sorted(folder.iterdir()):
+        try:
+            found = file.stat()
+        except OSError:  # gone meanwhile
+            continue
+        mark.update(f"\0{file.name}\0{found.st_size}\0{found.st_mtime_ns}".encode("utf-8", "surrogateescape"))
+    return mark.hexdigest()

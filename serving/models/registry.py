@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class Registry:
         if self._client is None:
             self._client = _mlflow().MlflowClient(self._settings.uri, self._settings.uri)
         offers = []
-        for model in self._client.search_registered_models():
+        for model in self._models():
             if not is_identifier(model.name) or (self._settings.fleets and model.name not in self._settings.fleets):
                 continue
             aliases = [alias for alias in self._settings.aliases if alias in model.aliases]
@@ -44,19 +45,33 @@ class Registry:
                 offers.append(self._offer(model.name, version, named, default=aliases[0] in named))
         return offers
 
+    def _models(self) -> Iterator[Any]:
+        """The registry tells them by the page."""
+        token = None
+        while True:
+            page = self._client.search_registered_models(page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
     def _offer(self, name: str, number: str, aliases: tuple[str, ...], *, default: bool) -> Offer:
         version = self._client.get_model_version(name, number)
-        mark = f"{version.tags.get('model_id', '')}/{version.run_id}/{aliases}/{default}"
+        model_id = version.tags.get("model_id", "")
+        mark = f"{model_id}/{version.run_id}/{aliases}/{default}"
 
         def fetch() -> Path:
-            return self._fetch(name, number, str(version.source))
+            return self._fetch(name, number, str(version.source), model_id)
 
         return Offer(name, number, mark, fetch, aliases, default, version.run_id)
 
-    def _fetch(self, name: str, number: str, source: str) -> Path:
-        """A version never changes: what is in the cache is used. Made beside it and renamed, so never half there."""
+    def _fetch(self, name: str, number: str, source: str, model_id: str) -> Path:
+        """What is in the cache is used, if it is that model: in a registry that was made anew numbers begin anew.
+
+        Made beside it and renamed, so never half there.
+        """
         folder = self._settings.cache / name / number
-        if (folder / MANIFEST).exists():
+        if _is_of(folder, model_id):
             return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -70,6 +85,15 @@ class Registry:
             told = f"version {number} of '{name}' cannot be fetched from {source}: {error}"
             raise ServingError(_without_password(told)) from error
         return folder
+
+
+def _is_of(folder: Path, model_id: str) -> bool:
+    """Whether a bundle is there, and of that model, "": of any."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        return not model_id or manifest["model_id"] == model_id
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _without_password(text: str) -> str:

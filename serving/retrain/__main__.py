@@ -14,7 +14,7 @@ from serving.drift.__main__ import look
 from serving.errors import ServingError
 from serving.export import __main__ as export_command
 from serving.export.fleet import export
-from serving.retrain.reasons import new_failures, reasons
+from serving.retrain.reasons import new_failures, reasons, unfinished
 from serving.retrain.steps import NOT_GOOD_ENOUGH, Run, commands, promotion, require_failures, run, run_all, shown
 from serving.settings import read_config
 
@@ -73,9 +73,12 @@ def _retrain(options: argparse.Namespace, run: Run) -> int:
         database.close()
     print("\n".join(export_command.lines(manifest)))
     require_failures(manifest)
+    unfinished(wanted).touch()  # its failures are no news any more: if training fails, that is the reason to try again
     run_all(todo, run)
     words = {"fleet": wanted.fleet, "report": f"artifacts/{wanted.fleet}/report.html"}
-    if run_all([last], run, expected=NOT_GOOD_ENOUGH) == NOT_GOOD_ENOUGH:
+    judged = run_all([last], run, expected=NOT_GOOD_ENOUGH)
+    unfinished(wanted).unlink(missing_ok=True)
+    if judged == NOT_GOOD_ENOUGH:
         print(REFUSED.format(**words))
         return NOT_GOOD_ENOUGH
     if options.judge_only:

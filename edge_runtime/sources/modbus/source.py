@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from edge_runtime.clock import Clock
-from edge_runtime.errors import CommandError
+from edge_runtime.errors import CommandError, CommandUnsureError
 from edge_runtime.sources.backoff import FIRST, Backoff, Uniform
 from edge_runtime.sources.interface import is_loopback
 from edge_runtime.sources.modbus.check import check
@@ -111,13 +111,11 @@ class ModbusSource:
             wire.close()
 
     def write(self, asset: str, channel: str, value: float) -> float:
-        what, register = self._set_point(asset, channel)
-        what = f"{what} = {value:g}"
-        try:
-            words = register.words(value)
-        except ValueError as error:
-            raise CommandError(f"{what}: {error}") from error
-        return self._exchange(what, register, words)
+        return self._exchange(*self._words(asset, channel, value))
+
+    def nearest(self, asset: str, channel: str, value: float) -> float:
+        _, register, words = self._words(asset, channel, value)
+        return register.value(words)
 
     def read(self, asset: str, channel: str) -> float:
         """How a set-point stands; `CommandError` if it cannot be read."""
@@ -130,15 +128,31 @@ class ModbusSource:
             raise CommandError(f"{what} may not be written: map a holding register or coil with writable = true")
         return what, register
 
+    def _words(self, asset: str, channel: str, value: float) -> tuple[str, Register, Sequence[int]]:
+        what, register = self._set_point(asset, channel)
+        what = f"{what} = {value:g}"
+        try:
+            return what, register, register.words(value)
+        except ValueError as error:
+            raise CommandError(f"{what}: {error}") from error
+
     def _exchange(self, what: str, register: Register, words: Sequence[int] | None = None) -> float:
         """Write `words`, if any, and read."""
         if not self._wire_lock.acquire(timeout=self.settings.timeout):
             raise CommandError(f"{what}: the device is busy, nothing was written; try again")
+        unsure = False
         try:
             if words is not None:
-                self._wire.write(register.table, register.unit, register.address, words)
+                unsure = self._wire.is_open
+                try:
+                    self._wire.write(register.table, register.unit, register.address, words)
+                except RefusedError:
+                    unsure = False
+                    raise
             found = self._wire.read(register.table, register.unit, *register.place)
         except (RefusedError, SilentError, LostError) as error:
+            if unsure:
+                raise CommandUnsureError(f"{what} was sent: {error}") from error
             raise CommandError(f"{what}: {error}") from error
         finally:
             self._wire_lock.release()
@@ -208,27 +222,33 @@ class ModbusSource:
     def _answers(self, group: _Group) -> Iterator[tuple[Register, list[int], int]]:
         """Each register with its words and the UTC time of the answer they came in.
 
-        A request that is refused is asked for in halves, from now on, down to the single value that is the reason.
+        A request that is refused is asked for in halves, from now on, down to the single value that is the reason. If
+        every value of it is refused, none of them is the reason: it is asked as before, for the device may come round.
         """
-        waiting = group.requests[::-1]
-        while waiting:
-            table, span = waiting.pop()
-            try:
-                with self._wire_lock:
-                    words = self._wire.read(table, group.unit, span.start, span.count)
-                    time = self._clock.utc()
-            except RefusedError as error:
-                if error.reason in MAY_BE_ONE and len(span.items) > 1:
-                    parts = [(table, half) for half in halves(span, _place)]
-                    at = group.requests.index((table, span))
-                    group.requests[at : at + 1] = parts
-                    waiting += parts[::-1]
-                else:
-                    self._refuse(span.items, error.reason)
-                continue
-            for register in span.items:
-                start = register.address - span.start
-                yield register, words[start : start + register.count], time
+        for request in list(group.requests):
+            answered, parts = False, []
+            waiting = [request]
+            while waiting:
+                table, span = waiting.pop()
+                try:
+                    with self._wire_lock:
+                        words = self._wire.read(table, group.unit, span.start, span.count)
+                        time = self._clock.utc()
+                except RefusedError as error:
+                    if error.reason in MAY_BE_ONE and len(span.items) > 1:
+                        waiting += [(table, half) for half in halves(span, _place)][::-1]
+                    else:
+                        parts.append((table, span))
+                        self._refuse(span.items, error.reason)
+                    continue
+                answered = True
+                parts.append((table, span))
+                for register in span.items:
+                    start = register.address - span.start
+                    yield register, words[start : start + register.count], time
+            if answered:
+                at = group.requests.index(request)
+                group.requests[at : at + 1] = parts
 
     def _note(
         self, register: Register, words: list[int], time: int, found: dict[str, tuple[int, dict[str, float]]]

@@ -15,7 +15,7 @@ from paho.mqtt.properties import Properties, VariableByteIntegers
 from edge_runtime.contract.names import is_identifier
 from edge_runtime.contract.text import dump
 from edge_runtime.decode import Between
-from edge_runtime.errors import CommandError
+from edge_runtime.errors import CommandError, CommandUnsureError
 from edge_runtime.sources.mqtt.payload import Refusal, load, load_number
 from edge_runtime.sources.mqtt.reader import Reader
 from edge_runtime.sources.mqtt.template import Template
@@ -137,7 +137,7 @@ def write_setpoint(reader: Reader, command: MqttCommand, asset: str, channel: st
         reader.listeners.remove(waiter.see)
     if seen is None:
         where = command.response_topic or command.read_back or "its readings"
-        raise CommandError(f"{asset} {channel} = {value:g} was sent to {topic}; nothing came back on {where}")
+        raise CommandUnsureError(f"{asset} {channel} = {value:g} was sent to {topic}; nothing came back on {where}")
     return seen
 
 

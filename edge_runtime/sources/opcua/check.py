@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from edge_runtime.sources.opcua.library import load_ua
+from edge_runtime.sources.opcua.library import load_ua, node_ids
 from edge_runtime.sources.opcua.settings import OpcuaSettings, OpcuaValue, OpcuaWaveform
 from edge_runtime.sources.opcua.subscription import read_nodes
 from edge_runtime.sources.opcua.values import Mapped, status_name, to_nanos, to_samples
@@ -56,7 +56,8 @@ async def _judge(client: Any, item: Mapped, data: Any, now: int) -> tuple[bool, 
 async def _about(client: Any, item: OpcuaValue, value: float) -> tuple[bool, str]:
     """Whether the value lies in the node's EURange, and its unit and range in words, as far as the server has them."""
     properties = {}
-    for node in await client.get_node(item.node).get_properties():
+    (known,) = await node_ids(client, [item.node])
+    for node in await client.get_node(known).get_properties():
         properties[(await node.read_browse_name()).Name] = node
     about, in_range = "", True
     if "EngineeringUnits" in properties:
@@ -72,7 +73,8 @@ async def _about(client: Any, item: OpcuaValue, value: float) -> tuple[bool, str
 
 async def _may_write(client: Any, item: OpcuaValue) -> bool:
     ua = load_ua()
-    level = await client.get_node(item.node).read_attribute(ua.AttributeIds.UserAccessLevel)
+    (known,) = await node_ids(client, [item.node])
+    level = await client.get_node(known).read_attribute(ua.AttributeIds.UserAccessLevel)
     return bool(int(level.Value.Value) & _CURRENT_WRITE)
 
 

@@ -18,6 +18,7 @@ waveforms = [{ node = "ns=2;s=P-1.vibration", asset = "P-1", channel = "vibratio
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,11 @@ from edge_runtime.sources.interface import is_loopback
 from edge_runtime.sources.opcua.library import require_asyncua
 from edge_runtime.tls import NO_SECRET
 
+_NODE = re.compile(
+    r"(ns=(?P<space>[0-9]{1,5});|nsu=[^;]+;)?"
+    r"(i=(?P<number>[0-9]{1,10})|s=.+|b=.+|g=[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12})",
+    re.DOTALL,
+)
 Policy = Literal["None", "Basic256Sha256", "Aes128Sha256RsaOaep", "Aes256Sha256RsaPss"]
 
 
@@ -39,11 +45,10 @@ def _identifier(value: str) -> str | None:
 
 
 def _node(value: str) -> str | None:
-    parts = value.split(";")
-    form = len(parts) == 1 or (len(parts) == 2 and parts[0].startswith(("ns=", "nsu=")))
-    if form and parts[-1][:2] in ("i=", "s=", "g=", "b=") and len(parts[-1]) > 2:
+    found = _NODE.fullmatch(value)
+    if found is not None and int(found["space"] or 0) < 65535 and int(found["number"] or 0) < 1 << 32:
         return None
-    return 'a node id like "ns=2;s=P-1.flow" or "ns=2;i=1001"' if len(parts) < 3 else None  # ';' may stand in a name
+    return 'a node id like "ns=2;s=P-1.flow", "ns=2;i=1001" or "nsu=urn:plc;s=P-1.flow"'
 
 
 @dataclass(frozen=True)

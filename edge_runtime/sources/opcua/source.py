@@ -9,19 +9,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from edge_runtime.clock import Clock
-from edge_runtime.errors import CommandError
+from edge_runtime.errors import CommandError, CommandUnsureError
 from edge_runtime.sources.backoff import FIRST, Backoff, Uniform
 from edge_runtime.sources.interface import is_loopback
 from edge_runtime.sources.loop import LoopThread, cancel_others
 from edge_runtime.sources.opcua.check import check
-from edge_runtime.sources.opcua.library import OpcuaError
+from edge_runtime.sources.opcua.library import OpcuaError, UnsureError
 from edge_runtime.sources.opcua.security import BAD_USER, explain, open_client
 from edge_runtime.sources.opcua.settings import OpcuaSettings as OpcuaSettings
 from edge_runtime.sources.opcua.settings import OpcuaValue as OpcuaValue
 from edge_runtime.sources.opcua.settings import OpcuaWaveform as OpcuaWaveform
 from edge_runtime.sources.opcua.subscription import Subscription, read_nodes
-from edge_runtime.sources.opcua.values import Mapped, arrivals, to_nanos
-from edge_runtime.sources.opcua.write import read, write
+from edge_runtime.sources.opcua.values import Mapped, arrivals, is_usable, to_nanos
+from edge_runtime.sources.opcua.write import convert, read, write
 from edge_runtime.sources.source import Arrival, Finding, Inbox, SourceStatus, WaveformArrival
 
 _log = logging.getLogger(__name__)
@@ -36,8 +36,8 @@ class OpcuaSource:
     """Holds one session with one subscription; both are made anew when the server, or the way to it, comes back.
 
     `counts`: received (values and waveforms); bad values by status name; uncertain, server_time, receipt_time
-    (accepted); not_a_number, not_a_waveform, duplicate; overflow (arrivals that had to wait for the inbox; the server
-    queues meanwhile); queue_overflow (there), lost_notifications; refreshed; connects, disconnects,
+    (accepted); not_a_number, not_a_waveform, duplicate, event_before; overflow (arrivals that had to wait for the
+    inbox; the server queues meanwhile); queue_overflow (there), lost_notifications; refreshed; connects, disconnects,
     failures (to connect).
     """
 
@@ -54,6 +54,7 @@ class OpcuaSource:
         self._connected = False
         self._detail = "not started"
         self._refused: dict[str, str] = {}
+        self._events: dict[str, tuple[Any, int | None]] = {}  # of a machine's event: value and time of its source
         self._inbox: Inbox | None = None
         self._client: Any = None  # of the loop's thread
         self._loop = LoopThread(f"opcua {settings.name}")
@@ -97,7 +98,17 @@ class OpcuaSource:
         what, mapped = self._set_point(asset, channel)
         try:
             return self._loop.call(self._write(mapped, value), self.settings.timeout)
-        except Exception as error:  # whatever the library raises, nothing is known to be written
+        except (UnsureError, TimeoutError) as error:
+            told = explain(error.__cause__ or error, self.settings)
+            raise CommandUnsureError(f"{what} = {value:g} was sent: {told}") from error
+        except Exception as error:  # whatever the library raises
+            raise CommandError(f"{what} = {value:g}: {explain(error, self.settings)}") from error
+
+    def nearest(self, asset: str, channel: str, value: float) -> float:
+        what, mapped = self._set_point(asset, channel)
+        try:
+            return self._loop.call(self._nearest(mapped, value), self.settings.timeout)
+        except Exception as error:
             raise CommandError(f"{what} = {value:g}: {explain(error, self.settings)}") from error
 
     def read(self, asset: str, channel: str) -> float:
@@ -196,8 +207,21 @@ class OpcuaSource:
         await self._put_batch(items, at or self._clock.utc())
 
     async def _put_batch(self, items: list[tuple[Mapped, Any]], at: int | None = None) -> None:
+        items = [item for item in items if item[0].channel != "event" or self._happened(*item)]
         for arrival in arrivals(items, self, self._clock.utc(), self._counts, at):
             await self._put(arrival)
+
+    def _happened(self, mapped: Mapped, data: Any) -> bool:
+        """Whether an event's node tells something new. A new session begins with how each node stands, as if it were
+        news; told once more, it would begin another life at each reconnection."""
+        if not is_usable(data):
+            return True  # to be counted
+        told, before = (data.Value.Value, to_nanos(data.SourceTimestamp)), self._events.get(mapped.asset)
+        self._events[mapped.asset] = told
+        if told == before or (before is None and told[1] is None):  # nobody knows since when it stands so
+            self._counts["event_before"] += 1
+            return False
+        return True
 
     async def _put(self, arrival: Arrival | WaveformArrival) -> None:
         """Wait while the inbox is full: the server then gets no publish request, and queues."""
@@ -210,6 +234,9 @@ class OpcuaSource:
 
     async def _write(self, mapped: OpcuaValue, value: float) -> float:
         return await write(self._connection(), mapped.node, value)
+
+    async def _nearest(self, mapped: OpcuaValue, value: float) -> float:
+        return float((await convert(self._connection(), mapped.node, value)).Value)
 
     async def _read(self, mapped: OpcuaValue) -> float:
         return await read(self._connection(), mapped.node)

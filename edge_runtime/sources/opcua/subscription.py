@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from edge_runtime.clock import Clock
-from edge_runtime.sources.opcua.library import load_ua
+from edge_runtime.sources.opcua.library import load_ua, node_ids
 from edge_runtime.sources.opcua.settings import OpcuaSettings, OpcuaWaveform
 from edge_runtime.sources.opcua.values import Mapped, status_name
 
@@ -80,17 +80,18 @@ class Subscription:
         asked = ua.CreateMonitoredItemsParameters()
         asked.SubscriptionId = self._id
         asked.TimestampsToReturn = ua.TimestampsToReturn.Both
-        asked.ItemsToCreate = [self._item(place, filtered) for place in places]
+        nodes = await node_ids(client, [self._mapped[place].node for place in places])
+        asked.ItemsToCreate = [self._item(place, node, filtered) for place, node in zip(places, nodes, strict=True)]
         results = await client.uaclient.create_monitored_items(asked)
         codes = [int(result.StatusCode.value) for result in results]
         return {place: status_name(code) if code >> 30 else "" for place, code in zip(places, codes, strict=True)}
 
-    def _item(self, place: int, filtered: bool) -> Any:
+    def _item(self, place: int, node: Any, filtered: bool) -> Any:
         ua = load_ua()
         mapped = self._mapped[place]
         sampling = self.settings.sampling if mapped.sampling is None else mapped.sampling
         item = ua.MonitoredItemCreateRequest()
-        item.ItemToMonitor = ua.ReadValueId(ua.NodeId.from_string(mapped.node), ua.AttributeIds.Value)
+        item.ItemToMonitor = ua.ReadValueId(node, ua.AttributeIds.Value)
         item.MonitoringMode = ua.MonitoringMode.Reporting
         item.RequestedParameters.ClientHandle = place
         item.RequestedParameters.SamplingInterval = sampling * 1e3
@@ -152,8 +153,8 @@ async def read_nodes(client: Any, nodes: Sequence[str]) -> list[Any]:
         asked.MaxAge = 0
         asked.TimestampsToReturn = ua.TimestampsToReturn.Both
         asked.NodesToRead = [
-            ua.ReadValueId(ua.NodeId.from_string(node), ua.AttributeIds.Value)
-            for node in nodes[start : start + AT_ONCE]
+            ua.ReadValueId(node, ua.AttributeIds.Value)
+            for node in await node_ids(client, nodes[start : start + AT_ONCE])
         ]
         found += await client.uaclient.read(asked)
     return found

@@ -58,6 +58,11 @@ def arrivals(
     return sorted([*waveforms, *scalars], key=lambda arrival: arrival.time)
 
 
+def is_usable(data: Any) -> bool:
+    """Whether there is a value, and its status is not bad."""
+    return data.Value is not None and (data.StatusCode is None or int(data.StatusCode.value) >> 30 < 2)
+
+
 def status_name(code: int) -> str:
     """The name of a status code: its upper half, as the standard lists them."""
     ua = load_ua()

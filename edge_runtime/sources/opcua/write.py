@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from edge_runtime.sources.opcua.library import OpcuaError, load_ua
+from edge_runtime.sources.opcua.library import OpcuaError, UnsureError, load_ua, node_ids
 from edge_runtime.sources.opcua.subscription import read_nodes
 from edge_runtime.sources.opcua.values import status_name
 
@@ -15,15 +15,28 @@ _WHOLE = {"SByte": 8, "Byte": 8, "Int16": 16, "UInt16": 16, "Int32": 32, "UInt32
 async def write(client: Any, node: str, value: float) -> float:
     """The value read back after writing `value` in the node's own type; `OpcuaError` and asyncua's errors."""
     ua = load_ua()
-    kind = await client.get_node(node).read_data_type_as_variant_type()
     asked = ua.WriteParameters()
     # The value alone: most servers refuse to be told a status or a time.
-    data = ua.DataValue(ua.Variant(_converted(node, value, kind.name), kind), None)
-    asked.NodesToWrite = [_write_value(node, data)]
-    (status,) = await client.uaclient.write(asked)
+    data = ua.DataValue(await convert(client, node, value), None)
+    (known,) = await node_ids(client, [node])
+    asked.NodesToWrite = [_write_value(known, data)]
+    try:
+        (status,) = await client.uaclient.write(asked)
+    except Exception as error:
+        raise UnsureError from error
     if not status.is_good():
         raise OpcuaError(f"the server refuses to write {node} ({status_name(int(status.value))})")
-    return await read(client, node)
+    try:
+        return await read(client, node)
+    except Exception as error:
+        raise UnsureError from error
+
+
+async def convert(client: Any, node: str, value: float) -> Any:
+    """`value` in the node's own type, whole numbers rounded to the nearest; `OpcuaError` if it does not fit."""
+    (known,) = await node_ids(client, [node])
+    kind = await client.get_node(known).read_data_type_as_variant_type()
+    return load_ua().Variant(_converted(node, value, kind.name), kind)
 
 
 async def read(client: Any, node: str) -> float:
@@ -37,10 +50,10 @@ async def read(client: Any, node: str) -> float:
     return float(data.Value.Value)
 
 
-def _write_value(node: str, data: Any) -> Any:
+def _write_value(node: Any, data: Any) -> Any:
     ua = load_ua()
     wanted = ua.WriteValue()
-    wanted.NodeId = ua.NodeId.from_string(node)
+    wanted.NodeId = node
     wanted.AttributeId = ua.AttributeIds.Value
     wanted.Value = data
     return wanted

@@ -31,7 +31,7 @@ from typing import Any
 
 from edge_runtime.clock import Clock
 from edge_runtime.contract.names import is_identifier
-from edge_runtime.errors import CommandError
+from edge_runtime.errors import CommandError, CommandUnsureError
 from edge_runtime.mqtt.connection import Connection, Will
 from edge_runtime.mqtt.receipts import Receipt
 from edge_runtime.sources.mqtt.payload import Refusal, Rename
@@ -183,7 +183,7 @@ class SparkplugSource:
         finally:
             self._waiters.remove(waiter)
         if seen is None:
-            raise CommandError(f"{asset} {channel} = {value:g} was sent to {path}; no new value came back")
+            raise CommandUnsureError(f"{asset} {channel} = {value:g} was sent to {path}; no new value came back")
         return seen
 
     def _find_metric(self, asset: str, channel: str) -> tuple[Known, Rename, str, str]:

@@ -22,7 +22,7 @@ from edge_runtime.clock import SystemClock
 from edge_runtime.contract.command import Command, sign
 from edge_runtime.contract.message import Lane
 from edge_runtime.contract.topics import down
-from edge_runtime.errors import CommandError, EdgeError
+from edge_runtime.errors import CommandError, CommandUnsureError, EdgeError
 from edge_runtime.gateway.command_log import CommandLog
 from edge_runtime.gateway.command_rules import MINUTE, Rate
 from edge_runtime.gateway.commands import CommandDesk
@@ -273,6 +273,68 @@ def test_while_the_stop_file_exists_nothing_is_written(tmp_path):
     station.close()
 
 
+def test_what_comes_twice_uses_the_rate_once(tmp_path):
+    station = Station(tmp_path, allow=(AllowedCommand("pump-3", "speed", 0, 1500, per_minute=2),))
+    first = station.command("c-1")
+    station.give(first)
+    for count in (2, 3):
+        station.give(first)
+        assert station.answer("c-1", count)["status"] == "done"
+    station.give(station.command("c-2"))
+    assert station.answer("c-2")["status"] == "done"
+    station.close()
+
+
+def test_what_was_done_is_told_again_whatever_is_allowed_now(tmp_path):
+    stop = tmp_path / "stop"
+    station = Station(tmp_path, stop_file=stop)
+    command = station.command()
+    station.give(command)
+    station.answer()
+    stop.touch()
+    station.terms["pump-3"] = 3
+    station.give(command)
+    assert station.answer(count=2)["status"] == "done"
+    assert station.desk.counts == {"done": 1, "refused_replayed": 1}
+    station.close()
+
+
+@pytest.mark.parametrize(
+    ("value", "given"), [(1549.0, 1500.0), (1550.0, None), (1450.0, None), (1500.0, 1500.0), (1500.0000001, 1500.0)]
+)
+def test_what_the_device_would_get_must_be_allowed_too(tmp_path, value, given):
+    station = Station(tmp_path, allow=(AllowedCommand("pump-3", "speed", 1450, 1550, per_minute=600, tolerance=100),))
+    station.machine.nearest = lambda _asset, _channel, value: round(value / 100) * 100.0
+    station.give(station.command(value=value))
+    answer = station.answer()
+    if given is None:
+        assert (answer["status"], answer["reason"]) == ("refused", "out_of_range")
+        assert not station.machine.writes()
+    else:
+        assert answer["status"] == "done"
+    station.close()
+
+
+def test_a_command_that_expires_while_the_device_is_asked_is_not_written(station):
+    def slow(_asset, _channel, value):
+        station.clock.passed += 31 * SECOND
+        return value
+
+    station.machine.nearest = slow
+    station.give(station.command())
+    answer = station.answer()
+    assert (answer["status"], answer["reason"]) == ("refused", "expired")
+    assert not station.machine.writes()
+
+
+def test_a_limit_may_be_commanded_though_no_float_is_exactly_it(tmp_path):
+    station = Station(tmp_path, allow=(AllowedCommand("pump-3", "speed", 0.1, 0.3, per_minute=600),))
+    station.machine.nearest = lambda _asset, _channel, value: value * (1 + 1e-7)
+    station.give(station.command(value=0.3))
+    assert station.answer()["status"] == "done"
+    station.close()
+
+
 def test_the_rate_of_a_channel_is_limited_also_across_a_restart(tmp_path):
     station = Station(tmp_path, allow=(AllowedCommand("pump-3", "speed", 0, 1500, per_minute=2),))
     for number in range(4):
@@ -321,6 +383,13 @@ def test_what_a_source_cannot_write_is_answered(station, error):
     station.give(station.command())
     assert station.answer()["status"] == "failed"
     assert str(error) in station.answer()["reason"]
+
+
+def test_what_was_sent_and_not_answered_is_unknown(station):
+    station.machine.error = CommandUnsureError("was sent: no answer")
+    station.give(station.command())
+    answer = station.answer()
+    assert (answer["status"], answer["reason"], answer["value"]) == ("unknown", "was sent: no answer", None)
 
 
 def test_a_source_that_hangs_holds_nobody_up_and_its_outcome_is_unknown(station):

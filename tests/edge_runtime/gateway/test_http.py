@@ -4,12 +4,14 @@ import logging
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_runtime.cli import main
 from edge_runtime.errors import ConfigError, EdgeError
 from edge_runtime.gateway import http as status_http
 from edge_runtime.gateway.config import HttpSettings
@@ -69,6 +71,19 @@ def test_nothing_can_be_changed(gateway):
     code, headers, body = gateway.get("/status", "HEAD")
     assert (code, body) == (200, b"")
     assert int(headers["Content-Length"]) > 100
+
+
+def test_who_asks_for_health_is_told_of_an_engine_that_hangs(gateway, tmp_path, monkeypatch, capsys):
+    """As the container's HEALTHCHECK does."""
+    settings = HttpSettings(port=gateway.server.port)
+    monkeypatch.setattr("edge_runtime.gateway.config.read_config", lambda _: SimpleNamespace(http=settings))
+    command = ["status", "--health", str(tmp_path)]
+    assert main(command) == 0
+    assert capsys.readouterr().out == ""
+    gateway.status = full_status(engine=EngineStatus(moved=31.0))
+    assert main(command) == 1
+    assert "answers 503" in capsys.readouterr().err
+    assert main(["status", str(tmp_path)]) == 0
 
 
 def test_an_engine_that_hangs_is_unhealthy(gateway):

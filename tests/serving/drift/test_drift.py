@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from data.reference import OUTPUTS
 from serving.drift import __main__ as command
 from serving.drift import judge as judging
 from serving.drift.judge import judge, ks_of, psi_of
@@ -14,6 +15,7 @@ from serving.drift.report import lines, metrics, report
 from tests.serving.drift import fleets
 from tests.serving.export import fans
 from tests.serving.hub import made
+from tests.serving.service import StoppedClock
 
 EPOCHS = itertools.count(made.EPOCH)  # each spool is new
 
@@ -53,6 +55,32 @@ def test_machines_that_merely_differ_are_no_drift(reference, size):
     assert sum(alarms) <= 1  # 1 in 100 is meant
 
 
+def test_a_variable_is_judged_by_as_many_machines_as_have_it(reference):
+    """Most of a fleet warms up after a new bundle or a silence: what the others are told is that of few machines."""
+    wrong = 0
+    for n in range(1, 11):
+        some = fleet(reference, *usual(12, first=1000 * n))
+        for name in list(some)[3:]:
+            some[name] |= {output: 0 * some[name][output] for output in OUTPUTS}
+        found = judge(reference, some)
+        assert {"health", "flow"} <= {finding.name for finding in found}
+        wrong += bool(drifted(found))
+    assert wrong <= 1
+    for name in list(some)[2:]:
+        some[name] |= {output: 0 * some[name][output] for output in OUTPUTS}
+    assert {finding.name for finding in judge(reference, some)} == {"flow", "flow received", "speed", "speed received"}
+
+
+def test_machines_with_few_values_do_not_count(reference):
+    some = fleet(reference, *usual(12))
+    for counts in some.values():
+        for output in OUTPUTS:  # the first prognosis after the warm-up
+            first = np.zeros_like(counts[output])
+            first[np.flatnonzero(counts[output])[0]] = 1
+            counts[output] = first
+    assert not {finding.name for finding in judge(reference, some)} & set(OUTPUTS)
+
+
 def test_a_shift_of_the_whole_fleet_is_everywhere(reference):
     found = drifted(judge(reference, fleet(reference, *usual(12, shift=35))))
     assert set(found) == {"flow"}
@@ -84,12 +112,12 @@ def test_more_machines_see_smaller_drift(reference):
             assert other.psi_limit < one.psi_limit
 
 
-def fill(database, machines, model_id):
+def fill(database, machines, model_id, t_rx=made.START + 9):
     sender = made.Sender(epoch=next(EPOCHS))
     blocks = []
     for name, (readings, outputs) in machines:
         seen, said = fleets.rows(name, readings, outputs)
-        blocks += [made.block(seen, model_id=model_id), made.block(said, model_id=model_id)]
+        blocks += [made.block(part, t_rx=t_rx, model_id=model_id) for part in (seen, said)]
     fans.store(database).commit(sender.read(*blocks))
 
 
@@ -135,6 +163,14 @@ def test_only_the_last_window_counts(database, tmp_path, reference):
         store.commit(sender.read(*blocks))
     [found] = report(database, [served])
     assert (found.verdict, found.models[0].machines) == ("ok", 6)
+
+
+def test_a_gateway_whose_clock_was_ahead_does_not_make_the_others_silent(database, tmp_path, reference):
+    served = fleets.served(tmp_path / "bundle", reference)
+    fill(database, usual(6), served.model_id)
+    fill(database, [("odd", fleets.machine(300))], served.model_id, t_rx=2**62)
+    [found] = report(database, [served], clock=StoppedClock(made.START + 9))
+    assert (found.verdict, found.models[0].machines) == ("ok", 7)
 
 
 def test_models_without_a_reference_are_told_of(database, tmp_path):

@@ -237,7 +237,22 @@ def test_only_the_log_says_that_a_machine_failed(database, folder):
     ]
     until = int(t[40])
     manifest = export(database, fans.wanted(folder, failures=log, skip_unusable=True, since=int(t[15]), until=until))
-    assert (manifest["rows"], manifest["ends"]) == (25, {"failure": 2, "repair": 1})
+    assert (manifest["rows"], manifest["ends"]) == (25, {"failure": 1, "repair": 1})
+
+
+def test_what_ended_before_the_first_row_ends_nothing_here(database, folder):
+    """The log may hold everything since the beginning, the database what retention has left of it."""
+    fans.commit(database, fans.observations("F-1", range(1, 21)), fans.observations("F-2", range(1, 21)))
+    (folder / "log.csv").write_text(
+        "asset,time,kind\nF-1,2025-12-01T00:00:00Z,failure\nF-2,2025-12-01T00:00:00Z,repair\n"
+        "F-2,2026-01-01T00:30:00Z,failure\n"
+    )
+    manifest = export(database, fans.wanted(folder, failures=folder / "log.csv"))
+    assert manifest["ends"] == {"failure": 1, "repair": 0}
+    assert manifest["left_out"] == {"failures and repairs before the first row": 2}
+    _, lives, report = ingest()
+    assert [(life.asset, life.kind) for life in lives] == [("F-1", "censored"), ("F-2", "failure")]
+    assert "failures_outside_record" not in report.counts
 
 
 def test_each_wrong_row_of_a_failure_log_is_told_with_its_line(database, folder):
@@ -309,6 +324,19 @@ def test_a_beginning_of_life_is_not_lost_with_its_row(database, folder):
     ingested, lives, _ = ingest()
     assert rows_of(ingested, "F-1")[2].tolist() == [0.0] * 10 + [1.0] + [0.0] * 7
     assert [life.kind for life in lives] == ["repair", "censored"]
+
+
+def test_nor_is_a_replaced_sensor(database, folder, monkeypatch):
+    monkeypatch.setattr(machine_module, "page_rows", lambda _: 5)
+    fans.workspace(folder, life={"age": "required", "begins": "unknown"})
+    event, age = np.zeros(20), np.arange(20.0)
+    event[[4, 12]] = 2
+    event[13] = 1
+    age[[4, 5, 6, 7, 8, 9, 12]] = np.nan  # a whole page among them
+    fans.commit(database, fans.observations("F-1", range(20), event=event, age=age))
+    export(database, fans.wanted(folder))
+    ingested, _, _ = ingest()
+    assert rows_of(ingested, "F-1")[2].tolist() == [0, 0, 0, 0, 2, 0, 1, 0, 0, 0, 0, 0, 0]
 
 
 def test_cycles(database, folder):

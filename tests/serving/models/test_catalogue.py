@@ -61,6 +61,22 @@ def test_a_bad_bundle_is_told_and_the_old_one_stays(tmp_path):
     assert kept.shelf.find("tiny").contract.title == "Another"
 
 
+def test_a_bundle_that_was_seen_half_copied_is_taken_when_it_is_whole(tmp_path):
+    made = tiny_bundle(tmp_path / "elsewhere")
+    (tmp_path / "tiny/bundle").mkdir(parents=True)
+    kept = catalogue(tmp_path)
+    shutil.copy(made / "manifest.json", tmp_path / "tiny/bundle")
+    kept.refresh()
+    assert "twin.onnx cannot be read" in str(kept.problems)
+    graph = (made / "twin.onnx").read_bytes()
+    for part in (graph[:100], graph):
+        assert kept.refresh() == []
+        (tmp_path / "tiny/bundle/twin.onnx").write_bytes(part)
+    shutil.copy(made / "golden.npz", tmp_path / "tiny/bundle")
+    assert len(kept.refresh()) == 1
+    assert kept.problems == {}
+
+
 def test_a_source_that_cannot_be_asked_keeps_what_it_offered(tmp_path):
     tiny_bundle(tmp_path / "tiny/bundle")
     kept = catalogue(tmp_path)

@@ -1,5 +1,6 @@
 """Bundles from a real MLflow registry, by alias, registered as the pipeline registers them."""
 
+import contextlib
 import shutil
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from edge_runtime.bundle import Bundle
 from serving.errors import RequestError
 from serving.models.catalogue import Catalogue
+from serving.models.registry import Registry
 from serving.models.settings import ModelsSettings, RegistrySettings
 from tests.edge_runtime.tiny import tiny_bundle
 
@@ -59,6 +61,33 @@ def test_an_alias_moves_and_the_shelf_follows(mlflow, tmp_path):
     assert kept.shelf.find("tiny", "champion").aliases == ("champion", "challenger")
     shutil.rmtree(tmp_path / "cache")  # what is loaded needs it no more
     assert kept.refresh() == []
+
+
+def test_a_registry_made_anew_counts_versions_anew(mlflow, tmp_path):
+    client, _, uri = mlflow
+    settings = ModelsSettings(folders=(), registry=RegistrySettings(uri, ("newest",), cache=tmp_path / "cache"))
+    numbers = []
+    for title in ("before", "after"):
+        with contextlib.suppress(Exception):  # there is none yet
+            client.delete_registered_model("tiny")
+        client.create_registered_model("tiny")
+        number, _ = register(mlflow, tiny_bundle(tmp_path / title, title=title))
+        numbers.append(number)
+        client.set_registered_model_alias("tiny", "newest", number)
+        kept = Catalogue.of(settings)
+        kept.refresh()
+        assert kept.shelf.find("tiny").contract.title == title
+    assert numbers[0] == numbers[1]
+
+
+def test_models_beyond_the_first_page_are_found(mlflow, tmp_path):
+    client, _, uri = mlflow
+    for number in range(101):
+        client.create_registered_model(f"more-{number:03}")
+    version = client.create_model_version("more-100", str(tmp_path)).version
+    client.set_registered_model_alias("more-100", "champion", version)
+    offers = Registry(RegistrySettings(uri, cache=tmp_path, fleets=("more-100",))).look()
+    assert [offer.name for offer in offers] == ["more-100"]
 
 
 def test_a_password_in_the_uri_is_not_told(tmp_path, monkeypatch):

@@ -116,6 +116,42 @@ def test_a_fleet_like_the_training_machines_is_left_alone_until_enough_have_fail
     assert len(ran) == 3
 
 
+def test_failures_that_no_export_can_use_are_a_reason_once(database, place, capsys):
+    served = fleets.served(place / "models" / "tiny" / "bundle", fleets.made_reference())
+    fill(database, usual(8), served.model_id)
+    log(place / "log.csv", ["m0", "m1", "m2", "scrapped1", "scrapped2", "scrapped3"])
+    assert run("--enough", "3", seen=(ran := [])) == 0
+    assert len(ran) == 3
+    assert run("--enough", "3", seen=ran) == 0
+    assert "no reason to train a new model: no drift seen, 0 new failures" in capsys.readouterr().out
+    assert len(ran) == 3
+
+
+def test_failures_after_until_are_no_reason_yet(database, place, capsys):
+    served = fleets.served(place / "models" / "tiny" / "bundle", fleets.made_reference())
+    fill(database, usual(8), served.model_id)
+    log(place / "log.csv", ["m0", "m1", "m2"])
+    assert run("--enough", "3", "--until", "2026-01-01T05:00:00Z", seen=(ran := [])) == 0
+    assert "no drift seen, 0 new failures" in capsys.readouterr().out
+    assert run("--enough", "3", seen=ran) == 0
+    assert len(ran) == 3
+
+
+@pytest.mark.parametrize("where", ["exp", "training.promote"])
+def test_a_training_that_failed_is_tried_again(database, place, capsys, where):
+    served = fleets.served(place / "models" / "tiny" / "bundle", fleets.made_reference())
+    fill(database, usual(8), served.model_id)
+    log(place / "log.csv", ["m0", "m1", "m2"])
+    arguments = ["tiny", "--config", "centre.toml", "--fleet", "tiny-plant", "--failures", "log.csv", "--enough", "3"]
+    assert command.main(arguments, run=lambda words: 1 if where in words else 0) == 1
+    capsys.readouterr()
+    assert run("--enough", "3", seen=(ran := [])) == 0
+    assert "a new model is due: the last retraining did not come to its end" in capsys.readouterr().out
+    assert len(ran) == 3
+    assert run("--enough", "3", seen=ran) == 0
+    assert len(ran) == 3
+
+
 def test_the_rules_decide_whether_the_new_model_is_promoted(database, place, capsys):
     fill(database, usual(4), "unknown-model")
     log(place / "log.csv", ["m0", "m1", "m2"])

@@ -1,3 +1,4 @@
+import asyncio
 import contextlib
 import math
 import random
@@ -11,10 +12,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pymodbus.constants import ExcCodes
 
 from edge_runtime.clock import SystemClock
 from edge_runtime.decode import ProblemsError, decode_strict
-from edge_runtime.errors import CommandError
+from edge_runtime.errors import CommandError, CommandUnsureError
 from edge_runtime.sources.interface import connect, interface_address
 from edge_runtime.sources.modbus.client import LostError, ModbusClient, RefusedError, SilentError, _client
 from edge_runtime.sources.modbus.registers import ORDERS, registers
@@ -285,6 +287,29 @@ def test_a_full_inbox_is_counted(shared):
     assert len(inbox.got) == 2
 
 
+def test_a_device_that_refuses_all_for_a_while_is_asked_as_before_when_it_is_back():
+    class Moody(ModbusServer):
+        refuses = False
+
+        async def _action(self, *asked):
+            found = await super()._action(*asked)
+            return ExcCodes.DEVICE_FAILURE if self.refuses else found
+
+    with Moody(holes=[12]) as server:
+        source = source_of(server.port, *[value(f"v{i}", i) for i in range(20)], value("w", 100), value("x", 101))
+        with running(source) as inbox:
+            wait_until(lambda: inbox.values("P-1", "v19"))
+            server.refuses = True
+            wait_until(lambda: source.status().counts["device_failure"] >= 60)
+            server.refuses = False
+            came = len(inbox.values("P-1", "v19"))
+            wait_until(lambda: len(inbox.values("P-1", "v19")) > came)
+            server.requests.clear()
+            wait_until(lambda: len(server.requests) > 10)
+            assert len(set(server.requests)) < 9
+            assert {(3, 12, 1), (3, 100, 2)} <= set(server.requests)
+
+
 def test_set_points_are_written_and_read_back(shared):
     values = [
         value("speed", 180, type_="float32", order="CDAB", scale=0.1, writable=True),
@@ -300,6 +325,8 @@ def test_set_points_are_written_and_read_back(shared):
         assert source.write("P-1", "speed", 150.5) == pytest.approx(150.5)
         assert source.write("P-1", "count", -5) == source.read("P-1", "count") == -5
         assert source.write("P-1", "valve", 1) == 1
+        assert source.nearest("P-1", "count", 4.6) == source.write("P-1", "count", 4.6) == 5
+        assert source.nearest("P-1", "speed", 150.5) == pytest.approx(150.5)
         wait_until(lambda: 1 in inbox.values("P-1", "valve"))
         for channel, number, told in [
             ("level", 1, "may not be written"),
@@ -308,8 +335,9 @@ def test_set_points_are_written_and_read_back(shared):
             ("valve", 2, "takes 0 or 1"),
             ("count", math.nan, "cannot be written"),
         ]:
-            with pytest.raises(CommandError, match=told):
-                source.write("P-1", channel, number)
+            for what in (source.write, source.nearest):
+                with pytest.raises(CommandError, match=told):
+                    what("P-1", channel, number)
         with pytest.raises(CommandError, match="may not be written"):
             source.read("P-1", "level")
     with pytest.raises(CommandError, match="not connected"):
@@ -321,8 +349,25 @@ def test_a_write_that_the_device_refuses_is_an_error():
         source = source_of(server.port, value("a", 0), value("far", 500, writable=True))
         with running(source) as inbox:
             wait_until(lambda: inbox.got)
-            with pytest.raises(CommandError, match="illegal address"):
+            with pytest.raises(CommandError, match="illegal address") as told:
                 source.write("P-1", "far", 1)
+            assert not isinstance(told.value, CommandUnsureError)
+
+
+def test_a_write_that_is_not_answered_may_have_been_carried_out():
+    class Mute(ModbusServer):
+        async def _action(self, *asked):
+            if asked[-1] is not None:
+                await asyncio.sleep(0.6)
+            return await super()._action(*asked)
+
+    with Mute(size=16) as server:
+        source = source_of(server.port, value("a", 0, writable=True), timeout=0.3)
+        with running(source) as inbox:
+            wait_until(lambda: inbox.got)
+            with pytest.raises(CommandUnsureError, match="was sent: unit 1 gave no answer"):
+                source.write("P-1", "a", 7)
+            wait_until(lambda: 7 in inbox.values("P-1", "a"))
 
 
 def test_check_tries_each_value_and_says_what_it_saw(shared):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from edge_runtime.clock import SystemClock
 from edge_runtime.decode import ProblemsError, decode_strict
-from edge_runtime.errors import CommandError
+from edge_runtime.errors import CommandError, CommandUnsureError
 from edge_runtime.sources.opcua.security import thumbprint
 from edge_runtime.sources.opcua.source import OpcuaSettings, OpcuaSource, OpcuaValue, OpcuaWaveform
 from edge_runtime.sources.opcua.values import arrivals
@@ -287,6 +287,32 @@ def test_a_value_that_does_not_change_is_asked_for(server):
         assert len(inbox.got) == 1
 
 
+@pytest.mark.parametrize("time", [None, T])
+def test_an_event_that_stands_does_not_happen_again_with_each_session(server, time):
+    """A new life that is told anew would make the twin forget all it has learned since."""
+    name = f"event_{time}"
+    server.add(name, 0.0)
+    server.set(name, 1.0, time)
+    server.add(f"x_{name}", 4.5)
+    source = source_of(server.url, value(f"x_{name}"), value(name, "event"))
+    # Without a time nobody knows whether it is news at the start.
+    already = [] if time is None else [1]
+    with running(source) as inbox:
+        for sessions in (1, 2):
+            wait_until(lambda n=sessions: len(inbox.values("P-1", f"x_{name}")) >= n)
+            assert inbox.values("P-1", "event") == already
+            if sessions == 1:
+                server.drop_sessions()
+        server.set(name, 0.0, time and T + 1)
+        wait_until(lambda: inbox.values("P-1", "event") == [*already, 0])
+        server.set(name, 1.0, time and T + 2)
+        wait_until(lambda: inbox.values("P-1", "event") == [*already, 0, 1])
+        server.drop_sessions()
+        wait_until(lambda: source.status().counts["connects"] >= 3)
+        wait_until(lambda: source.status().counts["event_before"] >= (3 if time is None else 2))
+    assert inbox.values("P-1", "event") == [*already, 0, 1]
+
+
 def test_while_the_inbox_is_full_the_server_queues(server):
     server.add("q1", 0.0)
     source = source_of(server.url, value("q1"))
@@ -298,6 +324,23 @@ def test_while_the_inbox_is_full_the_server_queues(server):
         inbox.room = None
         wait_until(lambda: len(inbox.got) >= 30)
     assert inbox.values("P-1", "q1") == list(range(30))
+
+
+def test_a_namespace_may_be_named_instead_of_counted(server):
+    server.add("named", 4.5, writable=True, unit="rpm")
+    values = [
+        OpcuaValue("nsu=urn:test:nodes;s=named", "P-1", "named", writable=True),
+        OpcuaValue("nsu=urn:test:gone;s=named", "P-1", "gone"),
+    ]
+    source = source_of(server.url, *values, refresh=0.2)
+    with running(source) as inbox:
+        wait_until(lambda: inbox.values("P-1", "named"))
+        assert source.status().refused == ("nsu=urn:test:gone;s=named: BadNodeIdUnknown",)
+        assert source.write("P-1", "named", 5.5) == source.read("P-1", "named") == server.get("named") == 5.5
+        wait_until(lambda: source.status().counts["refreshed"] and 5.5 in inbox.values("P-1", "named"))
+    _, good, gone = source.check()
+    assert (good.ok, good.detail) == (True, "5.5 rpm" + good.detail[7:])
+    assert not gone.ok
 
 
 def test_set_points_are_written_in_the_nodes_type_and_read_back(server):
@@ -317,6 +360,10 @@ def test_set_points_are_written_in_the_nodes_type_and_read_back(server):
             assert source.write("P-1", name, wanted) == source.read("P-1", name) == wanted
             assert server.get(name) == wanted
             assert type(server.get(name)) is {"Double": float, "Boolean": bool}.get(kind, int)
+        assert source.nearest("P-1", "w_int", 4.6) == source.write("P-1", "w_int", 4.6) == 5
+        assert source.nearest("P-1", "w_double", 4.6) == 4.6
+        with pytest.raises(CommandError, match="does not fit into a Byte"):
+            source.nearest("P-1", "w_byte", 255.5)
         wait_until(lambda: -5 in inbox.values("P-1", "w_int"))
         for channel, number, told in [
             ("read_only", 1, "may not be written"),
@@ -336,6 +383,26 @@ def test_set_points_are_written_in_the_nodes_type_and_read_back(server):
         source.write("P-1", "w_int", 1)
     with pytest.raises(CommandError):
         source.read("P-1", "w_int")
+
+
+@pytest.mark.parametrize("lost", ["write", "read"])
+def test_a_write_that_is_not_answered_may_have_been_carried_out(server, lost):
+    server.add(f"unsure_{lost}", 0.0, writable=True)
+    source = source_of(server.url, value(f"unsure_{lost}", writable=True))
+    with running(source) as inbox:
+        wait_until(lambda: inbox.got)
+        really = getattr(source._client.uaclient, lost)
+
+        async def answer_lost(asked):
+            if lost == "write" or server.get(f"unsure_{lost}") == 7:
+                await really(asked)
+                raise ConnectionError("the connection was lost")
+            return await really(asked)
+
+        setattr(source._client.uaclient, lost, answer_lost)
+        with pytest.raises(CommandUnsureError, match="was sent: the connection was lost"):
+            source.write("P-1", f"unsure_{lost}", 7)
+        assert server.get(f"unsure_{lost}") == 7
 
 
 def test_check_tells_value_unit_range_and_rights_of_each_node(server, tmp_path):
@@ -571,6 +638,7 @@ def test_a_certificate_that_has_expired_is_refused(server, certificates):
 
 # ---------------------------------------------------------------- settings
 
+WRONG_NODES = ("ns=2", "ns=x;s=a", "ns=70000;i=1", "ns=2;i=one", "i=4294967296", "ns=2;g=none", "nsu=;s=a", "s=")
 NODE = {"node": "ns=2;s=x", "asset": "P-1", "channel": "flow"}
 PLAIN = {"name": "x", "url": "opc.tcp://127.0.0.1:4840", "policy": "None", "values": [NODE]}
 FILES = {"policy": "Basic256Sha256", "certificate": "a", "key": "b", "server_certificate": "c"}
@@ -583,7 +651,7 @@ FILES = {"policy": "Basic256Sha256", "certificate": "a", "key": "b", "server_cer
         ({"values": [NODE, NODE]}, "mapped 2 times"),
         ({"waveforms": [NODE]}, "mapped 2 times"),
         ({"values": [NODE | {"node": "flow"}]}, "a node id like"),
-        ({"values": [NODE | {"node": "ns=2"}]}, "a node id like"),
+        *[({"values": [NODE | {"node": node}]}, "a node id like") for node in WRONG_NODES],
         ({"values": [NODE | {"deadband": -1}]}, "expected a number from 0 up"),
         ({"url": "http://127.0.0.1"}, 'expected "opc.tcp://host:port"'),
         ({"url": "opc.tcp://127.0.0.1"}, 'expected "opc.tcp://host:port"'),
