@@ -28,7 +28,7 @@ class BrokerSettings:
     that may be on their way, uncommitted.
     """
 
-    INSTEAD: ClassVar = {"password": NO_SECRET}
+    INSTEAD: ClassVar[dict[str, str]] = {"password": NO_SECRET}
 
     name: Annotated[str, Example('"plant"')]
     url: Annotated[str, Example('"mqtts://broker.example:8883"')]

@@ -91,7 +91,7 @@ class OpcuaSettings:
     tell changes only, and a channel that nobody hears of is one that is missing. 0: never.
     """
 
-    INSTEAD: ClassVar = {"password": NO_SECRET}
+    INSTEAD: ClassVar[dict[str, str]] = {"password": NO_SECRET}
 
     name: Annotated[str, Example('"line-3"')]
     url: Annotated[str, Example('"opc.tcp://plc-3:4840"')]
