@@ -7,6 +7,7 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from edge_runtime.clock import Clock
@@ -32,6 +33,7 @@ from edge_runtime.sources.source import Arrival, Finding, Inbox, SourceStatus
 _log = logging.getLogger(__name__)
 NANOS = 1_000_000_000
 SHOWN = 10  # refused values
+AS_BEFORE = 60.0  # s after which what was refused is asked for in one again
 
 
 class ModbusSource:
@@ -222,12 +224,13 @@ class ModbusSource:
     def _answers(self, group: _Group) -> Iterator[tuple[Register, list[int], int]]:
         """Each register with its words and the UTC time of the answer they came in.
 
-        A request that is refused is asked for in halves, from now on, down to the single value that is the reason. If
-        every value of it is refused, none of them is the reason: it is asked as before, for the device may come round.
+        A request that is refused is asked for in halves, down to the single value that is the reason, and for a minute
+        so: the device may come round. If every value of it is refused, none of them is the reason.
         """
-        for request in list(group.requests):
-            answered, parts = False, []
-            waiting = [request]
+        for request in group.requests:
+            now, answered, parts = self._clock.monotonic(), False, []
+            anew = now >= request.anew
+            waiting = [request.whole] if anew else request.parts[::-1]
             while waiting:
                 table, span = waiting.pop()
                 try:
@@ -247,8 +250,8 @@ class ModbusSource:
                     start = register.address - span.start
                     yield register, words[start : start + register.count], time
             if answered:
-                at = group.requests.index(request)
-                group.requests[at : at + 1] = parts
+                request.parts = parts
+                request.anew = now + round(AS_BEFORE * NANOS) if anew else request.anew
 
     def _note(
         self, register: Register, words: list[int], time: int, found: dict[str, tuple[int, dict[str, float]]]
@@ -306,17 +309,26 @@ class ModbusSource:
         return "Modbus TCP: whoever is in its network can read and forge it"
 
 
+@dataclass
+class _Request:
+    """Places of one table that are next to each other; those of its `parts` that are asked for, until `anew`."""
+
+    whole: tuple[Table, Span[Register]]
+    parts: list[tuple[Table, Span[Register]]] = field(default_factory=list)
+    anew: int = 0  # monotonic nanos
+
+
 class _Group:
     """Registers of one unit that are polled together, in as few requests as they take."""
 
     def __init__(self, unit: int, every: float, registers: Sequence[Register], gap: int, now: int) -> None:
         self.unit = unit
         self.schedule = Schedule(round(every * NANOS), now)
-        self.requests: list[tuple[Table, Span[Register]]] = []
+        self.requests: list[_Request] = []
         for table in TABLES:
             most = MOST_BITS if table in BITS else MOST_REGISTERS
             spans = join((register for register in registers if register.table == table), _place, gap, most)
-            self.requests += [(table, span) for span in spans]
+            self.requests += [_Request((table, span)) for span in spans]
 
 
 def _place(register: Register) -> tuple[int, int]:
