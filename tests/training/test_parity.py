@@ -86,7 +86,12 @@ def test_what_follows_from_the_remaining_life_may_move_as_far_as_it(said):
     assert (allowed["rul"], allowed["rul_lower"], allowed["rul_upper"]) == pytest.approx(
         (life, 100 / 98 * life, 5 * life)
     )
+    said.loc[100, "rul"], said.loc[101, "rul"] = np.float32(1), np.float32(50)
     for name, difference in (("failure_probability", 1e-4), ("rul_upper", 4e-3)):
+        other = said.copy()
+        other.loc[101, name] += np.float32(difference)  # where the curves are not steep
+        with pytest.raises(ParityError, match=f"the worst is {name} .* observation 101"):
+            compare(other, said, SPLIT, features(0.1), ends)
         other = said.copy()
         other.loc[100, name] += np.float32(difference)
         made = compare(other, said, SPLIT, features(0.1), ends)
