@@ -66,7 +66,7 @@ class Rows:
     readings: F32  # [n, C]
     event: F32
     age: F32
-    life: F32 | None  # numbers of what stands there, NaN where nothing does
+    life: F32 | None  # numbers of what stands there, NaN where nothing does; None where events tell, or nothing
 
 
 @dataclass
@@ -177,7 +177,8 @@ def _rows(columns: Mapping[str, Any], contract: Layout, findings: Findings) -> R
         findings.outside[channel.name] += int(np.count_nonzero((column < low) | (column > high)))
     nothing = np.full(len(when), np.nan, np.float32)
     extras = {name: _numbers(name, columns[name], findings) for name in ("event", "age") if name in columns}
-    life = _lives(columns["life"], findings.lives) if "life" in columns else None
+    tells_lives = "life" in columns and not findings.has_event  # else events tell where one begins
+    life = _lives(columns["life"], findings.lives) if tells_lives else None
     event = np.nan_to_num(extras.get("event", nothing))
     known = np.isin(event, (0, 1, 2))
     _note("event", [str(value) for value in event[~known]], findings)

@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 class Submits(Protocol):
     """The part of the journal that the engine needs."""
 
-    def submit(self, work: Work, timeout: float = 1.0) -> bool: ...
+    def submit(self, work: Work, timeout: float = PATIENCE) -> bool: ...
 
 
 class Looks(Protocol):
