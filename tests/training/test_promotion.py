@@ -77,6 +77,12 @@ def test_without_a_champion_the_absolute_limits_judge(candidate):
         ("coverage", {"rul__cv__interval__coverage": 0.871}, {"rul__cv__interval__coverage": 0.869}),
         ("coverage", {"rul__cv__interval__coverage": 0.949}, {"rul__cv__interval__coverage": 0.951}),
         ("coverage", {}, {"rul__cv__interval__level": 0.8}),
+        # fewer machines may be held more often: by 1/(n+1), here 0.05
+        (
+            "coverage",
+            {"rul__cv__interval__coverage": 0.999, "n": {"cv": {"machines": 19}}},
+            {"rul__cv__interval__coverage": 0.999, "n": {"cv": {"machines": 20}}},
+        ),
         (
             "false alarms",
             {"alarms__level_2__cv__false_alarms_per_machine_month": 0.2},

@@ -80,10 +80,17 @@ def coverage(rule: CoverageRule, challenger: Candidate, champion: Candidate | No
             why = f"the champion promises {before:.0%}, this one {level:.0%}: {way_out}"
             yield Judgement(f"coverage{words}", old, f"{value:.1%}", f"a {before:.0%} interval", FAILED, why)
             continue
-        low, high = level - rule.below, level + rule.above
+        few = conformal_excess(challenger.figure("n.cv.machines"))
+        low, high = level - rule.below, level + few + rule.above
         passed = state(low <= value <= high)
         limit = f"{low:.1%} … {min(high, 1):.1%}"
         yield Judgement(f"coverage{words}", old, f"{value:.1%}", limit, passed, f"of the {level:.0%} interval")
+
+
+def conformal_excess(machines: float | None) -> float:
+    """How much more than its level an interval calibrated on so many machines may hold: up to 1/(n+1) (Lei et al. 2018,
+    Distribution-free predictive inference for regression). With few machines calibration has to err on that side."""
+    return 0.0 if machines is None else 1 / (machines + 1)
 
 
 def false_alarms(rule: FalseAlarmRule, challenger: Candidate, champion: Candidate | None) -> Iterator[Judgement]:

@@ -26,7 +26,7 @@ class AccuracyRule(_Rule):
 
 
 class CoverageRule(_Rule):
-    """The band around the interval's level."""
+    """The band around the interval's level; its upper end moves up where few machines calibrated it."""
 
     below: float = Field(ge=0, lt=1)
     above: float = Field(ge=0, lt=1)
