@@ -181,11 +181,13 @@ class Collector:
     def _features(self, body: Observations, columns: Mapping[str, Sequence[Any]], taken: Bool | None) -> None:
         for channel, snapshots in body.waveforms.items():
             data = np.ascontiguousarray(snapshots.features, "<f4")
-            kept = [(at, row) for at, row in enumerate(snapshots.row.tolist()) if taken is None or taken[row]]
+            rows = snapshots.row.tolist()
+            in_order = np.argsort(snapshots.row, kind="stable").tolist()  # of equal keys the first one is stored
+            kept = [at for at in in_order if taken is None or taken[rows[at]]]
             mine: dict[str, list[Any]] = {
-                name: [columns[name][row] for _, row in kept] for name in ("asset", "term", "number", "t")
+                name: [columns[name][rows[at]] for at in kept] for name in ("asset", "term", "number", "t")
             }
-            mine |= {"channel": [channel] * len(kept), "body": [data[at].tobytes() for at, _ in kept]}
+            mine |= {"channel": [channel] * len(kept), "body": [data[at].tobytes() for at in kept]}
             self.found.add(waveform_features, mine)
 
     def _alarm(self, read: Read, envelope: Envelope, body: Alarm) -> None:

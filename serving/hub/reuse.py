@@ -43,15 +43,16 @@ def _different(
     connection: Connection, table: Table, asset: int, body: Observations | Prognoses, rows: np.ndarray
 ) -> int:
     keys = body.keys
-    sent = {(int(keys.term[row]), int(keys.number[row])): int(keys.t[row]) for row in rows}
-    numbers = [number for _, number in sent]
+    sent = list(zip(*(column[rows].tolist() for column in (keys.term, keys.number, keys.t)), strict=True))
+    terms, numbers = {term for term, *_ in sent}, {number for _, number, _ in sent}
     query = select(table.c.term, table.c.number, table.c.t).where(
         table.c.asset == asset,
-        table.c.term.in_({term for term, _ in sent}),
+        table.c.term.in_(terms),
         table.c.number >= min(numbers),
         table.c.number <= max(numbers),
     )
-    return sum(sent.get((term, number), t) != t for term, number, t in connection.execute(query))
+    stored = {(term, number): t for term, number, t in connection.execute(query)}
+    return sum(stored.get((term, number), t) != t for term, number, t in sent)
 
 
 def _detail(machines: Sequence[str], rows: int) -> str:

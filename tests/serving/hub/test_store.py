@@ -451,3 +451,20 @@ def test_numbers_given_twice_are_no_repetition(database, store, sender):
     assert "raise their term" in detail
     store.commit(anew.read(made.block(made.observations(("m1",), (1, 2), term=1, start=later))))
     assert rows_of(database, observations) == 8 + 2, "the next term is the way out"
+
+
+def test_a_number_given_twice_in_one_block_is_told_whichever_comes_first(database, store, sender):
+    """No gateway of ours does it. What is stored is the first, with its own waveform; the block is kept to look at."""
+    sent = made.observations(("m1",), (1, 1, 2), waveforms=made.snapshots([1, 0]))
+    sent.keys.t[:] = made.START + np.array([10, 20, 30])
+    store.commit(sender.read(made.block(sent)))
+    assert reasons(database) == ["number_reused"]
+    with database.read() as connection:
+        [found] = queries.read_observations(connection, 1)
+        assert (found.keys.number.tolist(), (found.keys.t - made.START).tolist()) == ([1, 2], [10, 30])
+        [(t, _, number, features)] = queries.read_features(connection, 1, "shake")
+        assert (t - made.START, number, features.tolist()) == (10, 1, [3, 4, 5])
+    again = made.observations(("m1",), (2, 2))
+    again.keys.t[:] = made.START + np.array([40, 30])  # the second one is there already
+    store.commit(sender.read(made.block(again)))
+    assert count(database, "refused_number_reused") == 2
