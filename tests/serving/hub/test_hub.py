@@ -242,7 +242,8 @@ def test_over_tls(database, tmp_path):
 def test_memory_is_bounded_while_the_database_is_away(tmp_path, sqlite_template):
     """What does not fit stays with the broker, and the gateway keeps all of it.
 
-    One MiB at most waits to be read, as much is being stored. iotcore would never have that much on its way.
+    One MiB may wait, and what the connection reads in one round before it looks: another MiB, and what its letters cost
+    besides. All are 3.3 MB. iotcore would never have that much on its way.
     """
     path = tmp_path / "centre.db"
     path.write_bytes(sqlite_template.read_bytes())
@@ -259,7 +260,7 @@ def test_memory_is_bounded_while_the_database_is_away(tmp_path, sqlite_template)
                     station.spool(*(event(number, detail="x" * 1900) for number in range(1500)))
                     until(lambda: hub.away and hub.waiting[1] > 1 << 19, what="the inbox filling")
                     time.sleep(1)
-                    assert hub.waiting[1] < 2 << 20
+                    assert hub.waiting[1] < 5 << 19
                     assert hub.committed <= 1  # its status
                     assert station.backlog() == 1500
                 until(lambda: station.backlog() == 0, 60, "catching up")
