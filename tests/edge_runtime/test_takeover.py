@@ -12,7 +12,6 @@ from edge_runtime.takeover import take_over, warm
 from tests.edge_runtime.tiny import tiny_bundle, tiny_contract
 
 MINUTE = 60 * 10**9
-REAL = [path for name in ("pump", "turbofan-FD001") if (path := Path(f"artifacts/{name}/bundle")).is_dir()]
 
 
 def slices(*fingerprints, names=("elapsed", "peak"), sizes=(2, 1)):
@@ -161,8 +160,11 @@ def test_machines_are_matched_by_id(bundles, before, after, turns):
     assert np.array_equal(warmed.state, new.state)
 
 
-@pytest.mark.parametrize("folder", REAL, ids=lambda folder: folder.parent.name)
-def test_a_trained_bundle_takes_over_from_itself(folder):
+@pytest.mark.parametrize("fleet", ["pump", "turbofan-FD001"])
+def test_a_trained_bundle_takes_over_from_itself(fleet):
+    folder = Path(f"artifacts/{fleet}/bundle")
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there: uv run dvc repro makes it")
     bundle = Bundle.load(folder)
     rng = np.random.default_rng(0)
     middle = np.array([np.mean(channel.range) for channel in bundle.contract.channels])

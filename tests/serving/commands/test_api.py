@@ -118,7 +118,7 @@ def test_a_connection_that_breaks_at_the_end_leaves_it_open(service, monkeypatch
     """The server may have committed: nobody can say that nothing was stored."""
     dialect = service.database.engine.dialect
     if dialect.name == "sqlite":
-        pytest.skip("its commit fails or does not")
+        pytest.skip("SQLite has no connection that could break: a commit fails or does not")
     real = dialect.do_commit
 
     def commit(connection):
