@@ -93,19 +93,18 @@ def predict(weights: LstmWeights, lives: Sequence[Float32]) -> list[Float32]:
     model.set_weights(
         [weights.kernel, weights.recurrent, weights.bias, weights.head[:, None], weights.head_bias.reshape(1)]
     )
-    run = tf.function(
-        lambda x, h, c: model([x, h, c], training=False),
-        input_signature=[tf.TensorSpec([None, None, weights.features]), *[tf.TensorSpec([None, weights.units])] * 2],
-    )
+    state = tf.TensorSpec([None, weights.units])
+    traced = tf.function(lambda x, h, c: model([x, h, c], training=False))
+    run = traced.get_concrete_function(tf.TensorSpec([None, None, weights.features]), state, state)
     out: list[Float32] = [np.empty(0, np.float32)] * len(lives)
     order = np.argsort([len(X) for X in lives], kind="stable")
     for start in tqdm(range(0, len(lives), TOGETHER), desc="lstm predicts", leave=False, disable=None):
         chosen = order[start : start + TOGETHER]
         X = np.clip(_pad([lives[k] for k in chosen]), weights.low, weights.high)
-        h = c = np.zeros((len(chosen), weights.units), np.float32)
+        h = c = tf.zeros([len(chosen), weights.units])
         parts = []
         for begin in range(0, X.shape[1], CHUNK):
-            y, h, c = run(X[:, begin : begin + CHUNK], h, c)
+            y, h, c = run(tf.constant(X[:, begin : begin + CHUNK]), h, c)
             parts.append(y.numpy()[..., 0])
         y = np.concatenate(parts, axis=1) if parts else np.empty((len(chosen), 0), np.float32)
         for row, k in enumerate(chosen):
