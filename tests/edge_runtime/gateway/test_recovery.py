@@ -70,21 +70,27 @@ def live(folder, bundle, steps, *, kills):
         elif what == "step":
             plant.step()
         elif what == "assign":
+            if not waveforms:  # what a restart brings late closes its window later, and settings may be told in between
+                wait(plant, clock, [30] * 10)
             assign(plant, clock, *how)
             plant.step()
         elif what == "kill" and kills:
             plant.kill(committed=how[0])
             killed += 1
             plant = Rig(folder, {"tiny": (bundle, ASSETS)}, clock, plant.source, plant.hub)
-    for seconds in (*[30] * 20, 1_000_000, 0):  # at last, waveforms of observations that never came are given up
-        plant.step()
-        clock.turn(seconds)
+    wait(plant, clock, [*[30] * 20, 1_000_000, 0])  # at last, waveforms of observations that never came are given up
     plant.step()
     for row, asset in enumerate(ASSETS):
         assert plant.engine.layouts["tiny"][-1].assets[row] == asset
     assert len(plant.engine.layouts["tiny"]) == 1
     plant.finish()
     return plant
+
+
+def wait(plant, clock, pauses):
+    for seconds in pauses:
+        plant.step()
+        clock.turn(seconds)
 
 
 def assign(plant, clock, asset, term, version, number):
