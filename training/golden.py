@@ -38,14 +38,16 @@ def record(graph: bytes, twin: Twin, whole: History, seed: int = 0) -> dict[str,
 
 
 def _steps(step: StepFunction, twin: Twin, whole: History, rng: np.random.Generator) -> list[dict[str, np.ndarray]]:
-    """Inputs, states included, of every step of some machines with things going wrong."""
+    """Inputs, states included, of every step of some machines with things going wrong; each as long as it lasts."""
     longest = sorted(range(len(whole.assets)), key=lambda i: -whole.rows[whole.assets[i]])[:MACHINES]
     series = [_some(whole.series[whole.assets[i]]) for i in longest]
     settings = whole.settings[longest]
     state = step.start(len(series))
     last = np.zeros(len(series), np.int64)
     batches = []
-    for k in range(min(STEPS, min(len(s.time) for s in series))):
+    for k in range(min(STEPS, len(series[0].time))):
+        series = [s for s in series if len(s.time) > k]  # the longest are the first
+        settings, state, last = (each[: len(series)] for each in (settings, state, last))
         time = np.array([s.time[k] for s in series])
         dt = np.where(k == 0, 0, (time - last) / 1e9).astype(np.float32)
         readings = np.stack([s.readings[k] for s in series])
