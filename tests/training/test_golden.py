@@ -9,7 +9,7 @@ from edge_runtime.replay import Series
 from edge_runtime.step import STATE_OUT
 from features.history import History
 from tests.training.tables import asset_class
-from training.golden import ROWS, STEPS, _chosen, _steps
+from training.golden import ROWS, STEPS, _chosen, _ranges, _steps
 
 RANGES = np.array([[0.0, 100.0], [-50.0, 50.0]])
 
@@ -45,6 +45,13 @@ def test_no_kind_takes_the_place_of_ordinary_rows():
     inputs["readings"][::2, 0] = np.nan
     chosen = _chosen(inputs, RANGES, np.arange(2000), np.random.default_rng(1))
     assert np.isfinite(inputs["readings"][chosen]).all(axis=1).sum() > ROWS / 4
+
+
+def test_a_class_may_have_waveforms_alone():
+    wave = {"quantity": "g", "unit": "g", "range": [-9, 9], "waveform": {"axes": ["x"], "samples": 16, "rate": 9}}
+    ranges = _ranges(asset_class(channels={"shake": wave}))
+    inputs = recorded() | {"readings": np.empty((2000, 0), np.float32)}
+    assert len(_chosen(inputs, ranges, np.arange(2000), np.random.default_rng(1))) == ROWS
 
 
 def test_only_clear_rows_are_taken():
