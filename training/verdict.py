@@ -99,7 +99,8 @@ def usable(quality: Mapping[str, Any]) -> Tile:
     expected = sum(channel["received"] + channel["missing"] for channel in channels)
     good = sum(channel["received"] - channel["out_of_range"] for channel in channels)
     if not expected:
-        return Tile(question, UNKNOWN, "No value was received.")
+        told = "No value was received." if channels else "The class has waveforms alone, and these are not counted."
+        return Tile(question, UNKNOWN, told)
     machines, observations = count(quality["assets"], "machine"), count(quality["observations"], "observation")
     detail = f"of the values from {machines} ({observations}). The rest is missing or outside the declared range."
     share = good / expected

@@ -268,6 +268,20 @@ def test_lives_judged_above_the_cap_alone_prove_nothing(known):
     assert "Not proven yet. Could not be checked: every held-out life was judged where it had more than 100" in text
 
 
+def test_of_a_class_with_waveforms_alone_it_is_said_why_channels_are_missing(known):
+    shake = {"quantity": "g", "unit": "g", "range": [-9, 9], "waveform": {"axes": ["x"], "samples": 16, "rate": 9}}
+    cls = AssetClass.model_validate(CLASS | {"channels": {"shake": shake}, "derived": {}, "alarms": {}})
+    alone = replace(
+        known,
+        asset_class=cls,
+        quality=QUALITY | {"channels": {}},
+        watched=replace(known.watched, drivers=np.zeros(0)),
+    )
+    text = Page(report.page(alone)).text
+    assert "The class has waveforms alone, and these are not counted." in text
+    assert "Not known: the class has waveforms alone" in text
+
+
 def test_missed_failures_are_part_of_the_verdict():
     missed = tally([LifeAlarms("A", 0, True, np.arange(9.0, 0, -1), np.zeros(9))], 1, 5, cap=100)
     tiles = [verdict.off(Figures(METRICS), "h", 100, 8), verdict.holds(Figures(METRICS), 0.9, "h", 100)]
