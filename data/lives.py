@@ -115,5 +115,5 @@ def write_lives(lives: Sequence[Life], path: Path) -> None:
 
 
 def read_lives(path: Path) -> list[Life]:
-    table = pd.read_csv(path, dtype={"asset": str, "kind": str})
+    table = pd.read_csv(path, dtype={"asset": str, "kind": str}, keep_default_na=False)  # a machine may be called NA
     return [Life(**row) for row in table.to_dict("records")]

@@ -20,7 +20,7 @@ def bench(bundle: Bundle, machines: int, steps: int | None = None) -> dict[str, 
     """
     fleet = bundle.fleet([f"m{i}" for i in range(machines)])
     random = np.random.default_rng(0)
-    low, high = np.array([channel.range for channel in bundle.contract.channels]).T
+    low, high = np.array([channel.range for channel in bundle.contract.channels]).reshape(-1, 2).T
     readings = [
         (low + (high - low) * random.uniform(0.25, 0.75, (machines, len(low)))).astype(np.float32) for _ in range(16)
     ]

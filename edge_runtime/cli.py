@@ -184,6 +184,8 @@ def _report(summary: Summary) -> None:
     lines = [f"scored {summary.scored:,} of {summary.rows:,} rows of {summary.machines:,} machines"]
     if found.extra:
         lines.append(f"columns not used: {', '.join(found.extra)}")
+    if summary.waveforms:
+        lines.append(f"waveforms, which score does not read: {', '.join(summary.waveforms)}")
     counts = {
         "duplicates, same asset and time as an earlier row (left empty)": summary.duplicates,
         "rows out of the order of time (sorted before scoring)": summary.out_of_order,

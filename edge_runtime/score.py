@@ -60,6 +60,7 @@ class Summary:
     unusable_times: int
     unusable_assets: int
     unfamiliar: int  # of those scored: the twin says more than half that it does not know such a state
+    waveforms: tuple[str, ...]  # of the class; a table of observations has none
     findings: Findings
 
 
@@ -88,6 +89,12 @@ def score(bundle: Bundle, source: Path, target: Path, settings: Path | None = No
     """
     if not target.parent.is_dir():
         raise DataError(f"{target} cannot be written: make the folder {target.parent} first")
+    waveforms = tuple(waveform.name for waveform in bundle.contract.waveforms)
+    if not bundle.contract.channels:
+        raise DataError(
+            f"all that this twin observes are waveforms ({', '.join(waveforms)}), and score does not read them: "
+            "let a gateway take them in, e.g. from a source of type replay"
+        )
     findings = Findings()
     with tempfile.TemporaryDirectory(prefix="overhaul-") as folder:
         scratch = Path(folder)
@@ -116,6 +123,7 @@ def score(bundle: Bundle, source: Path, target: Path, settings: Path | None = No
         unusable_times=int(np.sum(~table.timed)),
         unusable_assets=int(np.sum(~table.named)),
         unfamiliar=unfamiliar,
+        waveforms=waveforms,
         findings=findings,
     )
 

@@ -90,11 +90,13 @@ def _waveform(cls: AssetClass, name: str) -> dict[str, Any]:
 def _settings(cls: AssetClass) -> list[dict[str, Any]]:
     """The class's own settings, then what every alarm brings along."""
     own = [{"name": n, **s.model_dump(include={"unit", "range", "default"})} for n, s in cls.settings.items()]
+    units = {name: channel.unit for name, channel in cls.channels.items()}
+    units |= dict.fromkeys(("rul", "rul_lower"), cls.life.unit)
     alarms = []
     for name, value in cls.alarm_settings.items():
         alarm = cls.alarms[name.partition(".")[0]]
         delay = name.endswith("_delay")
-        unit = cls.time.unit if delay else cls.channels[alarm.signal].unit if alarm.signal in cls.channels else "1"
+        unit = cls.time.unit if delay else units.get(alarm.signal, "1")
         limits = (0.0, 1e9) if not name.endswith(".limit") else (-1e9, 1e9)
         alarms.append({"name": name, "unit": unit, "range": limits, "default": value})
     return own + alarms

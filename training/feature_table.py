@@ -48,7 +48,8 @@ def read_history(asset_class: AssetClass, path: Path, machines: Path, assets: Se
     """The recorded history of `assets` (default: all), with the settings of each machine."""
     observations = Observations(path, asset_class)
     assets = list(assets) if assets is not None else observations.assets
-    table = pd.read_csv(machines, dtype={"asset": str}).set_index("asset")
+    # only an empty cell is unknown: a machine may be called NA
+    table = pd.read_csv(machines, dtype={"asset": str}, keep_default_na=False, na_values="").set_index("asset")
     own = table.reindex(index=assets, columns=list(asset_class.settings)).to_numpy(np.float32)
     alarms = np.full((len(assets), len(asset_class.alarm_settings)), np.nan, np.float32)
     return History(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from data.asset_class import AssetClass
 from edge_runtime.contract.event import Event
 from edge_runtime.replay import Series
 from edge_runtime.step import STATE_OUT, StepFunction
@@ -30,22 +31,28 @@ def record(graph: bytes, twin: Twin, whole: History, seed: int = 0) -> dict[str,
     clear = np.flatnonzero(_margins(twin, inputs) > MARGIN)
     if not len(clear):
         raise ValueError("no recorded row lies clear of the tree splits: nothing can be replayed")
-    ranges = np.array([twin.asset_class.channels[name].range for name in twin.asset_class.scalars])
-    chosen = _chosen(inputs, ranges, clear, np.random.default_rng(seed))
+    chosen = _chosen(inputs, _ranges(twin.asset_class), clear, np.random.default_rng(seed))
     inputs = {name: values[chosen] for name, values in inputs.items()} | _waveforms(twin, len(chosen), seed)
     outputs = step(inputs)
     return {f"in.{name}": value for name, value in inputs.items()} | {f"out.{n}": v for n, v in outputs.items()}
 
 
+def _ranges(asset_class: AssetClass) -> np.ndarray:
+    """f64[C,2] of the scalar channels; a class may have waveforms alone."""
+    return np.array([asset_class.channels[name].range for name in asset_class.scalars]).reshape(-1, 2)
+
+
 def _steps(step: StepFunction, twin: Twin, whole: History, rng: np.random.Generator) -> list[dict[str, np.ndarray]]:
-    """Inputs, states included, of every step of some machines with things going wrong."""
+    """Inputs, states included, of every step of some machines with things going wrong; each as long as it lasts."""
     longest = sorted(range(len(whole.assets)), key=lambda i: -whole.rows[whole.assets[i]])[:MACHINES]
     series = [_some(whole.series[whole.assets[i]]) for i in longest]
     settings = whole.settings[longest]
     state = step.start(len(series))
     last = np.zeros(len(series), np.int64)
     batches = []
-    for k in range(min(STEPS, min(len(s.time) for s in series))):
+    for k in range(min(STEPS, len(series[0].time))):
+        series = [s for s in series if len(s.time) > k]  # the longest are the first
+        settings, state, last = (each[: len(series)] for each in (settings, state, last))
         time = np.array([s.time[k] for s in series])
         dt = np.where(k == 0, 0, (time - last) / 1e9).astype(np.float32)
         readings = np.stack([s.readings[k] for s in series])
@@ -77,7 +84,7 @@ def _spoil(readings: np.ndarray, twin: Twin, rng: np.random.Generator) -> np.nda
     """Some readings missing, a few out of range; all a little off, or whole numbers would sit right on the splits."""
     spoiled = (readings * rng.normal(1, 1e-3, readings.shape)).astype(np.float32)
     spoiled[rng.random(readings.shape) < 0.03] = np.nan
-    high = np.array([twin.asset_class.channels[name].range[1] for name in twin.asset_class.scalars])
+    high = _ranges(twin.asset_class)[:, 1]
     wild = rng.random(readings.shape) < 0.02
     spoiled[wild] = (np.abs(high) * 10 + 1).astype(np.float32)[np.nonzero(wild)[1]]
     return spoiled

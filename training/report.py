@@ -51,7 +51,7 @@ def view(evidence: Evidence) -> dict[str, Any]:
     level = next(iter(evidence.cross.values()))["interval"]["level"]
     tallies = tallied(cls, evidence.watched.lives)
     tiles = [
-        verdict.off(figures, unit),
+        verdict.off(figures, unit, evidence.cap, int((ev.scored(evidence).lower < evidence.cap).sum())),
         verdict.holds(figures, level, unit, evidence.cap),
         verdict.announced(headline_tally(tallies), unit, false_alarms(evidence, headline_tally(tallies))),
         verdict.usable(evidence.quality),

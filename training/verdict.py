@@ -30,11 +30,17 @@ class Tile:
     verdict: str = ""
 
 
-def off(figures: Figures, unit: str) -> Tile:
-    """How far off the remaining life is, at the scored rows."""
+def off(figures: Figures, unit: str, cap: float, below: int) -> Tile:
+    """How far off the remaining life is, at the scored rows; `below` of them had less than the `cap` left.
+
+    Without one it is not known: where lives are not told apart, whoever says the cap is right.
+    """
     question, rmse, mean_error = "How far off is the remaining life?", figures.get("rul.rmse"), figures.get("rul.mae")
     if rmse is None or mean_error is None:
         return Tile(question, UNKNOWN, f"Could not be checked: {figures.reason('rul.rmse')}.")
+    if not below:
+        told = f"every held-out life was judged where it had more than {cap:g} {unit} left"
+        return Tile(question, UNKNOWN, f"Could not be checked: {told}, and such are not told apart.")
     guesses = [(value, words) for name, words in GUESSES.items() if (value := figures.get(name)) is not None]
     lives = count(int(figures.get("n.lives_scored") or 0), "held-out life", "held-out lives")
     spread = figures.spread("rul.rmse")
@@ -93,7 +99,8 @@ def usable(quality: Mapping[str, Any]) -> Tile:
     expected = sum(channel["received"] + channel["missing"] for channel in channels)
     good = sum(channel["received"] - channel["out_of_range"] for channel in channels)
     if not expected:
-        return Tile(question, UNKNOWN, "No value was received.")
+        told = "No value was received." if channels else "The class has waveforms alone, and these are not counted."
+        return Tile(question, UNKNOWN, told)
     machines, observations = count(quality["assets"], "machine"), count(quality["observations"], "observation")
     detail = f"of the values from {machines} ({observations}). The rest is missing or outside the declared range."
     share = good / expected

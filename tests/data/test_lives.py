@@ -1,3 +1,4 @@
+import dataclasses
 from itertools import pairwise
 
 import numpy as np
@@ -118,5 +119,11 @@ def test_a_required_age_that_is_unknown_is_refused_with_the_fix(fan):
 
 def test_lives_read_back_equal(fan, tmp_path):
     lives, _, _ = divide(fan(), recording([1, 2, 1_767_434_400], ends=(End(2 * MINUTE, "repair"),), held_out=True))
+    write_lives(lives, tmp_path / "lives.csv")
+    assert read_lives(tmp_path / "lives.csv") == lives
+
+
+def test_a_machine_may_be_called_what_tables_mean_by_nothing(fan, tmp_path):
+    lives, _, _ = divide(fan(), dataclasses.replace(recording([1, 2]), asset="NA"))
     write_lives(lives, tmp_path / "lives.csv")
     assert read_lives(tmp_path / "lives.csv") == lives

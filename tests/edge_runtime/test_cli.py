@@ -65,6 +65,7 @@ def test_score_reports_what_was_odd(folder, tmp_path, capsys):
     for fact in (
         "scored 2 of 4 rows of 1 machines",
         "columns not used: note",
+        "waveforms, which score does not read: shake",
         "duplicates, same asset and time as an earlier row (left empty): 1",
         "out of the order of time (sorted before scoring): 2",
         "asset id is not 1 to 64 letters, digits, '_' or '-' (left empty): 1",

@@ -1,4 +1,5 @@
 import csv
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -163,6 +164,14 @@ def test_parquet_in_and_out(tmp_path, bundle):
 def test_nothing_usable_is_an_error(tmp_path, bundle):
     with pytest.raises(DataError, match=r"no row has a usable asset and time: .* like 2026-01-03T10:00:00Z"):
         run(tmp_path, bundle, ["a,1,1,2", "a,2,1,2"])
+
+
+def test_waveforms_are_not_read_and_that_is_told(tmp_path, bundle):
+    _, summary = run(tmp_path, bundle, ["p-1,2026-01-03T10:00:00Z,10,20"])
+    assert summary.waveforms == ("shake",)
+    alone = SimpleNamespace(contract=SimpleNamespace(channels=[], waveforms=bundle.contract.waveforms))
+    with pytest.raises(DataError, match=r"are waveforms \(shake\), and score does not read them: let a gateway"):
+        score(alone, tmp_path / "in.csv", tmp_path / "out.csv")
 
 
 def test_a_missing_target_folder_is_found_before_any_work(tmp_path, bundle):

@@ -83,6 +83,16 @@ def test_history_is_read_in_the_order_asked_for(observations):
     assert part.total == 10
 
 
+def test_a_machine_may_be_called_what_tables_mean_by_nothing(observations, tmp_path):
+    cls, *_ = observations
+    file, machines_file = tmp_path / "na.parquet", tmp_path / "na.csv"
+    with Writer(file, cls) as writer:
+        timeline = Timeline(np.zeros(1, np.int64), np.zeros(1, np.int32), np.zeros(1, np.int8), np.zeros(1))
+        writer.write("NA", timeline, {"oil": np.ones(1, np.float32)})
+    machines_file.write_text("asset,size\nNA,2.5\n")
+    assert read_history(cls, file, machines_file).settings.tolist() == [[2.5]]
+
+
 def test_rows_know_their_life_and_end(observations):
     cls, file, _ = observations
     lives = [

@@ -1,9 +1,15 @@
 """Golden rows: of each kind of what goes wrong there are some, and rows on a split are left out."""
 
+from types import SimpleNamespace
+
 import numpy as np
 
 from edge_runtime.contract.event import Event
-from training.golden import ROWS, _chosen
+from edge_runtime.replay import Series
+from edge_runtime.step import STATE_OUT
+from features.history import History
+from tests.training.tables import asset_class
+from training.golden import ROWS, STEPS, _chosen, _ranges, _steps
 
 RANGES = np.array([[0.0, 100.0], [-50.0, 50.0]])
 
@@ -41,6 +47,36 @@ def test_no_kind_takes_the_place_of_ordinary_rows():
     assert np.isfinite(inputs["readings"][chosen]).all(axis=1).sum() > ROWS / 4
 
 
+def test_a_class_may_have_waveforms_alone():
+    wave = {"quantity": "g", "unit": "g", "range": [-9, 9], "waveform": {"axes": ["x"], "samples": 16, "rate": 9}}
+    ranges = _ranges(asset_class(channels={"shake": wave}))
+    inputs = recorded() | {"readings": np.empty((2000, 0), np.float32)}
+    assert len(_chosen(inputs, ranges, np.arange(2000), np.random.default_rng(1))) == ROWS
+
+
 def test_only_clear_rows_are_taken():
     clear = np.array([10, 41, 60, 100, 101])
     assert _chosen(recorded(), RANGES, clear, np.random.default_rng(1)).tolist() == clear.tolist()
+
+
+class Counting:
+    """A step function whose state counts the steps."""
+
+    def start(self, machines):
+        return np.zeros((machines, 1), np.float32)
+
+    def __call__(self, inputs, _wanted):
+        return {STATE_OUT: inputs["state"] + 1}
+
+
+def test_a_machine_of_one_row_does_not_end_the_recording_of_the_others():
+    rows = {"short": 1, "long": 400, "middle": 30}
+    series = {
+        asset: [Series(np.arange(n) * 10**9, np.ones((n, 1), np.float32), *np.zeros((2, n), np.float32), {})]
+        for asset, n in rows.items()
+    }
+    whole = History(list(rows), rows, series, np.array([[1.0], [2.0], [3.0]], np.float32))
+    batches = _steps(Counting(), SimpleNamespace(asset_class=asset_class()), whole, np.random.default_rng(0))
+    assert [len(batch["state"]) for batch in batches] == [3, *[2] * 29, *[1] * (STEPS - 30)]
+    assert batches[-1]["settings"].tolist() == [[2.0]]
+    assert max(batch["state"].max() for batch in batches) > 20

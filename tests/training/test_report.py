@@ -258,13 +258,33 @@ def test_the_verdict_follows_the_figures(rmse, coverage, said):
     figures = Figures({"rul": METRICS["rul"] | {"rmse": rmse, "all_rows": {"coverage": coverage}}})
     announced = tally([LifeAlarms("A", 0, True, np.arange(9.0, 0, -1), np.ones(9))], 1, 5, cap=100)
     alarm = verdict.announced(announced, "hours", "")
-    tiles = [verdict.off(figures, "hours"), verdict.holds(figures, 0.9, "hours", 100), alarm]
+    tiles = [verdict.off(figures, "hours", 100, 8), verdict.holds(figures, 0.9, "hours", 100), alarm]
     assert verdict.headline(tiles, "8 machines").startswith(said)
+
+
+def test_lives_judged_above_the_cap_alone_prove_nothing(known):
+    early = known.table.assign(scored=known.table.row == 10)  # of 120 hours, where the cap is 100
+    text = Page(report.page(replace(known, table=early))).text
+    assert "Not proven yet. Could not be checked: every held-out life was judged where it had more than 100" in text
+
+
+def test_of_a_class_with_waveforms_alone_it_is_said_why_channels_are_missing(known):
+    shake = {"quantity": "g", "unit": "g", "range": [-9, 9], "waveform": {"axes": ["x"], "samples": 16, "rate": 9}}
+    cls = AssetClass.model_validate(CLASS | {"channels": {"shake": shake}, "derived": {}, "alarms": {}})
+    alone = replace(
+        known,
+        asset_class=cls,
+        quality=QUALITY | {"channels": {}},
+        watched=replace(known.watched, drivers=np.zeros(0)),
+    )
+    text = Page(report.page(alone)).text
+    assert "The class has waveforms alone, and these are not counted." in text
+    assert "Not known: the class has waveforms alone" in text
 
 
 def test_missed_failures_are_part_of_the_verdict():
     missed = tally([LifeAlarms("A", 0, True, np.arange(9.0, 0, -1), np.zeros(9))], 1, 5, cap=100)
-    tiles = [verdict.off(Figures(METRICS), "h"), verdict.holds(Figures(METRICS), 0.9, "h", 100)]
+    tiles = [verdict.off(Figures(METRICS), "h", 100, 8), verdict.holds(Figures(METRICS), 0.9, "h", 100)]
     said = verdict.headline([*tiles, verdict.announced(missed, "h", "")], "8 machines")
     assert said.startswith("Use it with care (alarms announced 0 of 1 failures)")
 
