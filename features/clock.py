@@ -19,7 +19,7 @@ class Signals:
     ticked: Array  # the same as 1 or 0
     step: Array  # time since the previous tick, in ticks; 1 at the first
     age: Array  # in ticks; 0 where unknown
-    since_new: Array  # 1 where the life was watched from its beginning, so that its age and since-new features hold
+    since_new: Array  # 1 where the age, and since-new statistics if there are any, can be used
     warming_up: Array  # 1 just connected … 0 warmed up
 
 
@@ -44,6 +44,13 @@ class Clock:
     def _watches_in_pairs(self) -> bool:
         time = self.asset_class.time
         return min(time.interval / time.tick, 1) / self.asset_class.features.warm_up < 2.0**-12
+
+    @property
+    def _has_statistics(self) -> bool:
+        """Whether features rest on all of a life: those hold where it was watched from its beginning alone, whereas an
+        age may be told at any time."""
+        features = self.asset_class.features
+        return features.first is not None or features.since_new is not None
 
     @property
     def slices(self) -> list[Slice]:
@@ -75,8 +82,10 @@ class Clock:
         running, low = self._older(dt * known_before, state)
         current = xp.where(given, age, running)
 
-        young = as_number(current <= constant(dt, features.warm_up / 4 * time.tick)) * known
-        since_new = xp.maximum(state["clock.since_new"], young)
+        since_new = known
+        if self._has_statistics:
+            young = as_number(current <= constant(dt, features.warm_up / 4 * time.tick)) * known
+            since_new = xp.maximum(state["clock.since_new"], young)
 
         watched, more = state["clock.watched"], xp.minimum(passed, accepted)
         if self._watches_in_pairs:

@@ -22,7 +22,7 @@ Bool = npt.NDArray[np.bool_]
 
 MIN_HEALTHY_ROWS = 50  # below it, all rows stand in for the healthy ones
 SET_POINT = 0.05  # conditions that stay within this share of their extent around k points are k regimes
-CONSTANT = 1e-6  # a sensor whose spread is below this share of its range does not vary
+CONSTANT = 1e-6  # a sensor whose spread is below this share of its size does not vary
 PRINCIPAL_COMPONENTS = 2
 RIDGE = 10.0
 MIN_REGIME_ROWS = 20

@@ -15,6 +15,11 @@ HOURLY = asset_class(
     life=life(unit="h"),
     features={"warm_up": 8},
 )
+STATISTICS = asset_class(
+    time={"unit": "s", "interval": 60, "tick": 3600, "max_gap": 7200},
+    life=life(unit="h"),
+    features={"warm_up": 8, "since_new": 200},
+)
 NAMES = ("ticks", "step", "age", "since_new", "warming_up")
 
 
@@ -68,16 +73,26 @@ def test_a_long_silence_makes_a_long_step():
 def test_age_is_unknown_until_it_is_said_or_a_life_begins():
     signals, _ = watch(HOURLY, [0, 3600, 3600, 3600, 3600], age=[np.nan, np.nan, 50, np.nan, np.nan])
     assert signals["age"] == [0, 0, 50, 51, 52]
-    assert signals["since_new"] == [0] * 5  # it was not watched from its beginning, and never will have been
+    assert signals["since_new"] == [0, 0, 1, 1, 1]
     signals, _ = watch(HOURLY, [0, 3600, 3600, 3600], event=[0, 0, Event.NEW_LIFE, 0])
     assert signals["age"] == [0, 0, 0, 1]
     assert signals["since_new"] == [0, 0, 1, 1]
 
 
+def test_statistics_since_new_are_never_those_of_a_life_watched_in_part():
+    signals, _ = watch(STATISTICS, [0, 3600, 3600, 3600, 3600], age=[np.nan, np.nan, 50, np.nan, np.nan])
+    assert signals["age"] == [0, 0, 50, 51, 52]
+    assert signals["since_new"] == [0] * 5
+    signals, _ = watch(STATISTICS, [0, 3600, 3600, 3600], event=[0, 0, Event.NEW_LIFE, 0])
+    assert signals["since_new"] == [0, 0, 1, 1]
+
+
 @pytest.mark.parametrize(("age", "watched"), [(0, 1), (2, 1), (2.1, 0), (1000, 0), (np.nan, 0)])
 def test_a_life_counts_as_watched_if_a_quarter_of_the_warm_up_was_missed_at_most(age, watched):
-    signals, _ = watch(HOURLY, [0, 3600], age=[age, np.nan])
+    signals, _ = watch(STATISTICS, [0, 3600], age=[age, np.nan])
     assert signals["since_new"] == [watched, watched]
+    signals, _ = watch(HOURLY, [0, 3600], age=[age, np.nan])
+    assert signals["since_new"] == [not np.isnan(age)] * 2, "without such statistics the age is all that is needed"
 
 
 def test_what_is_said_of_the_age_wins_over_what_was_counted():
