@@ -47,7 +47,7 @@ def want(connection: Connection, at: int, asset: int, *, new_owner: bool) -> Non
     Locks the asset: of two changes at the same time, the later one knows the earlier one.
     """
     query = select(assets.c.gateway, assets.c.term).where(assets.c.id == asset)
-    gateway, term = connection.execute(query.with_for_update()).one()
+    gateway, term = connection.execute(query.with_for_update(key_share=True)).one()
     before = connection.execute(select(assignments).where(assignments.c.asset == asset)).first()
     connection.execute(delete(assignments).where(assignments.c.asset == asset))
     if gateway is None:

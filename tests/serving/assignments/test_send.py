@@ -23,7 +23,7 @@ from serving.hub.__main__ import main
 from serving.hub.outbox import Parcel
 from serving.hub.store import Store
 from serving.registry.asset_settings import set_settings
-from serving.registry.assignments import find_wanted
+from serving.registry.assignments import find_wanted, want
 from serving.registry.audit import Act, read_audit
 from serving.registry.owners import assign
 from serving.registry.settings import RegistrySettings
@@ -182,6 +182,34 @@ def test_two_changes_at_the_same_moment_are_both_told(centre, database_settings)
     assert (centre.wanted().gateway, centre.wanted().term, centre.wanted().settings_version) == ("gw-8", 1, 1)
     (told,) = centre.send()
     assert (told.term, told.settings.version, told.state.number) == (1, 1, 5)
+
+
+def test_an_owner_that_changes_while_settings_are_set_blocks_nobody(centre, database_settings, monkeypatch):
+    """New settings hold the machine for their foreign key; whoever changes its owner then must not wait for them."""
+    if centre.database.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer at a time")
+    other, failures = Database(database_settings), []
+
+    def own():
+        try:
+            with other.write() as connection:
+                assign(connection, Act("anna", NOW), "m1", "gw-8")
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=own)
+
+    def in_between(*arguments, **options):
+        thread.start()
+        thread.join(5)
+        want(*arguments, **options)
+
+    monkeypatch.setattr("serving.registry.asset_settings.want", in_between)
+    centre.set(rated_flow=2.0)
+    thread.join(60)
+    other.close()
+    assert failures == []
+    assert (centre.wanted().gateway, centre.wanted().term, centre.wanted().settings_version) == ("gw-8", 1, 1)
 
 
 def test_a_hub_with_nothing_to_send_seldom_looks(centre):
