@@ -346,10 +346,9 @@ class Process:
                 continue
             query = "SELECT value FROM rows WHERE asset = ? AND term = ? AND number = ? AND kind = ?"
             same = self.database.execute(query, key).fetchone()[0] == value
-            if not same:
-                self.counts["conflict"] += 1
-            elif key.kind != "state":  # the clock has snapshots taken, of twins that saw nothing since, too
-                self.counts["repeated"] += 1
+            self.counts["repeated" if same else "conflict"] += 1
+            if same and key.kind == "state":
+                self.counts["repeated_state"] += 1
 
     def publish(self, topic: str, payload: bytes) -> None:
         if self.client is not None:

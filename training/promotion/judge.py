@@ -88,8 +88,9 @@ def coverage(rule: CoverageRule, challenger: Candidate, champion: Candidate | No
 
 
 def conformal_excess(machines: float | None) -> float:
-    """How much more than its level an interval calibrated on so many machines may hold: up to 1/(n+1) (Lei et al. 2018,
-    Distribution-free predictive inference for regression). With few machines calibration has to err on that side."""
+    """How much more than its level an interval calibrated on so many machines may hold: with one score a machine up to
+    1/(n+1) (Lei et al. 2018, Distribution-free predictive inference for regression); rows of a machine are many, so
+    that this is a guide, no theorem. With few machines calibration has to err on that side."""
     return 0.0 if machines is None else 1 / (machines + 1)
 
 

@@ -204,6 +204,8 @@ def assert_complete(hub, folder, plant):
     assert hub.rows("observation").keys() == prognoses.keys()
     assert hub.rows("alarm").keys() == alarms
     assert len(alarms) > 50, "a test of alarms needs some"
-    assert hub.count("conflict") == hub.count("repeated") == 0
+    assert hub.count("conflict") == 0
+    # The clock has snapshots taken: under load also of twins that have seen nothing since the last one.
+    assert hub.count("repeated") == hub.count("repeated_state")
     assert plant.acknowledged == len(prognoses)
     assert plant.twice == 0
