@@ -26,6 +26,7 @@ DAYS, MACHINES = 7, 50
 DAY = 86_400
 MIB = 1 << 20
 WINDOW = 16  # messages of a lane that may be without an answer of the centre
+SLOW = 0.02  # seconds of each commit of the centre: the return lasts long enough for live data to come meanwhile
 LINK = f"window = {WINDOW}\nblock_every = 0.2"
 # Seconds between the observations of a machine.
 SHORT_AND_FULL = [3600, pytest.param(60, marks=[pytest.mark.slow, pytest.mark.timeout(1800)])]
@@ -100,7 +101,7 @@ def assert_live_first(arrived, committed):
 @pytest.mark.parametrize("interval", SHORT_AND_FULL)
 def test_a_week_without_the_centre(interval, tmp_path, iotcore):  # noqa: F811
     clock, plant = PlantClock(), Plant([f"m-{i}" for i in range(MACHINES)], life=DAYS * DAY // interval // 3)
-    with Hub(iotcore.url, tmp_path / "hub") as hub, Relay(iotcore.port) as network:
+    with Hub(iotcore.url, tmp_path / "hub", slow=SLOW) as hub, Relay(iotcore.port) as network:
         gateway = make_gateway(tmp_path, plant, clock, centre=network.url, link=LINK, interval=interval)
         start_gateway(gateway)
         committed = Committed(gateway)
