@@ -42,13 +42,13 @@ def alarms(evidence: Evidence, tallies: list[Tally], unit: str) -> dict[str, Any
     due = [life for life in known if life.to_end[-1] <= evidence.horizon]
     others = [life for life in known if life.to_end[-1] > evidence.horizon and life.level.any()]
     shown = sorted([*due[:LINES], *others[:OTHER_LINES]], key=lambda life: (-life.to_end[-1], life.asset))
-    lines = [(life.to_end, life.level) for life in shown]
+    lines = [(life.asset, life.to_end, life.level) for life in shown]
     tick = evidence.asset_class.time.tick / evidence.asset_class.time_units_per_life_unit
     return {
         "alarms": [(name, alarm, condition(alarm)) for name, alarm in evidence.asset_class.alarms.items()],
         "tallies": [line for counted in tallies for line in _lines(evidence, counted, unit)],
         "exposure": EXPOSURE[evidence.asset_class.time.unit][2],
-        "timeline": plots.alarms(lines, evidence.horizon, unit, height=1.1 + 0.1 * len(lines)) if lines else None,
+        "timeline": plots.alarms(lines, evidence.horizon, unit, height=1.1 + 0.13 * len(lines)) if lines else None,
         "timeline_due": len(due[:LINES]),
         "timeline_others": len(others[:OTHER_LINES]),
         "others": len(others),
@@ -77,7 +77,7 @@ def _lines(evidence: Evidence, counted: Tally, unit: str) -> list[dict[str, Any]
             "rate": evidence.figures.get(f"{prefix}.{rate_name(cls)}"),
             "spread": evidence.figures.spread(f"{prefix}.{rate_name(cls)}"),
             "in_alarm": evidence.figures.get(f"{prefix}.in_alarm"),
-            "undecided": "",
+            "undecided": evidence.figures.get(f"{prefix}.undecided"),
         }
         if part == "test":
             line |= _seen_by_the_bundle(evidence, counted, unit)

@@ -84,10 +84,13 @@ def without_age_figures(figures: Figures) -> None:
     figures.unknown(f"failure{WITHOUT_AGE}", ["pr_auc", "brier", "cv.pr_auc", "cv.brier"], NO_HEAD)
 
 
-def count_figures(figures: Figures, table: pd.DataFrame, scored: pd.DataFrame, training: pd.DataFrame) -> None:
+def count_figures(
+    figures: Figures, table: pd.DataFrame, scored: pd.DataFrame, training: pd.DataFrame, cap: float
+) -> None:
     """`n.*`: how much the figures rest on; under `n.cv` those of training machines."""
     lives = table.groupby(["asset", "life"]).size()
     figures.set("n.lives_scored", len(scored))
+    figures.set("n.lives_below_cap", int((scored.lower < cap).sum()))
     figures.set("n.lives_left_out", len(lives) - len(scored))
     for prefix, rows, known in (("n", table, "true_rul"), ("n.cv", training, "rul")):
         figures.set(f"{prefix}.machines", int(rows.asset.nunique()))
@@ -98,11 +101,12 @@ def count_figures(figures: Figures, table: pd.DataFrame, scored: pd.DataFrame, t
 
 
 def log_look(figures: Figures, dataset: Dataset) -> None:
-    """Write this look down, and `n.looks`: how many different ones there have been."""
+    """Write this look down; `n.look` is its number, `n.looks` how many different ones there have been."""
     fleet, now = dataset.fleet, datetime.now(timezone.utc).isoformat(timespec="seconds")
     parts = looks.parts(fleet, dataset.heads, asdict(read_params()), tracking.data_hash(fleet))
     rmse = figures.values["rul"]["rmse"]
     look, had = looks.record(paths.artifact(fleet, looks.FILE), parts, now, tracking.commit(), rmse)
+    figures.set("n.look", look.look)
     figures.set("n.looks", len(had))
     with tracking.run(fleet, "evaluation", {}) as mlflow:
         mlflow.set_tags({"look": look.look, "choices": look.choices})
@@ -128,6 +132,7 @@ def evaluate(dataset: Dataset) -> tuple[Figures, pd.DataFrame, pd.DataFrame]:
     unknown = native(cls, final, test.assign(since_new=False), said.loc[test.index])
     scored = at_cuts(table, splits)
     figures.set("failure.horizon", final.horizon)
+    figures.set("failure.prior", final.prior)
     for suffix, judged in {"": table, WITHOUT_AGE: unknown}.items():
         if suffix and cls.life.age == "required":
             without_age_figures(figures)
@@ -138,7 +143,7 @@ def evaluate(dataset: Dataset) -> tuple[Figures, pd.DataFrame, pd.DataFrame]:
         cross_validated_figures(figures, suffix, by_others, cross[heads[-1 if suffix else 0]], cls, final.prior)
     remaining_life.nulls(figures, scored, training)
     remaining_life.families(figures, scored)
-    count_figures(figures, table, scored, training)
+    count_figures(figures, table, scored, training, cls.labels.cap)
     suffixes = {"": False} | ({WITHOUT_AGE: True} if len(heads) > 1 else {})
     curve = alarm_figures(figures, watch(dataset, calibrations, final, said), suffixes)
     if len(heads) > 1:

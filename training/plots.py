@@ -25,6 +25,7 @@ SAID, BAND, MISSED = "#0b5cad", "#b9d5f0", "#c2410c"
 LEVELS = {1: "#f0b429", 2: "#de6b0b", 3: "#a30f2d"}
 WATCHED = "#d3d9df"
 EDGE = 1.25  # of the cap: true lives beyond are drawn there
+NAME = 16  # letters of a machine's name, beside its line
 POINTS = 400  # of a curve: more than a plot can show
 
 STYLE = {
@@ -212,10 +213,11 @@ def drivers(axes: Axes, names: Sequence[str], shares: np.ndarray) -> None:
 
 
 @svg(6.2, 4.0)
-def alarms(axes: Axes, lives: Sequence[tuple[np.ndarray, np.ndarray]], horizon: float, unit: str) -> None:
-    """A line a life, (to_end f64[T], level [T]) each, from its first to its last observation, coloured by level."""
-    reach = _reach(lives, horizon)
-    for place, (to_end, level) in enumerate(lives):
+def alarms(axes: Axes, lives: Sequence[tuple[str, np.ndarray, np.ndarray]], horizon: float, unit: str) -> None:
+    """A line a life, (machine, to_end f64[T], level [T]) each, from its first to its last observation, coloured by
+    level."""
+    reach = _reach([(to_end, level) for _, to_end, level in lives], horizon)
+    for place, (_, to_end, level) in enumerate(lives):
         axes.plot([to_end[0], to_end[-1]], [place, place], color=WATCHED, lw=1.2, solid_capstyle="butt")
         for first, stop in _runs(level):
             if level[first]:
@@ -224,12 +226,14 @@ def alarms(axes: Axes, lives: Sequence[tuple[np.ndarray, np.ndarray]], horizon: 
                           solid_capstyle="butt")  # fmt: skip
     axes.axvline(horizon, color=MUTED, lw=0.8, ls=(0, (4, 3)))
     axes.axvline(0, color=INK, lw=1.2)
-    axes.set(xlim=(reach, -0.01 * reach), ylim=(-1, len(lives) + 0.6), yticks=[])
+    axes.set(xlim=(reach, -0.01 * reach), ylim=(-1, len(lives) + 0.6))
+    names = [name if len(name) <= NAME else f"{name[: NAME - 1]}…" for name, _, _ in lives]
+    axes.set_yticks(range(len(lives)), names, fontsize=7)
+    axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.text(horizon, len(lives) + 0.1, f"{horizon:g} left ", color=MUTED, fontsize=9, ha="right", va="center")
     axes.spines["left"].set_visible(False)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(f"{unit} before the failure")
-    axes.set_ylabel("machines")
 
 
 def _runs(level: np.ndarray) -> list[tuple[int, int]]:

@@ -51,7 +51,7 @@ def view(evidence: Evidence) -> dict[str, Any]:
     level = next(iter(evidence.cross.values()))["interval"]["level"]
     tallies = tallied(cls, evidence.watched.lives)
     tiles = [
-        verdict.off(figures, unit, evidence.cap, int((ev.scored(evidence).lower < evidence.cap).sum())),
+        verdict.off(figures, unit, evidence.cap),
         verdict.holds(figures, level, unit, evidence.cap),
         verdict.announced(headline_tally(tallies), unit, false_alarms(evidence, headline_tally(tallies))),
         verdict.usable(evidence.quality),
@@ -63,7 +63,7 @@ def view(evidence: Evidence) -> dict[str, Any]:
         "manifest": evidence.manifest,
         "unit": unit,
         "level": level,
-        "headline": verdict.headline(tiles, machines, few),
+        "headline": verdict.headline(tiles, machines, f"{number(evidence.cap)} {unit}", few),
         "few": few,
         "tiles": tiles,
         **remaining_life(evidence, unit),
@@ -73,11 +73,12 @@ def view(evidence: Evidence) -> dict[str, Any]:
         **proof.errors(evidence, unit),
         **proof.coverage(evidence, level),
         "looks": proof.looked(evidence),
+        "look": figures.get("n.look"),
         "canaries": proof.canaries(figures, unit),
         "facts": model_card.learnt_from(evidence, unit),
         "channels": model_card.channels(evidence),
         "findings": model_card.findings(evidence.quality),
-        "rows": rows(figures, next(iter(evidence.cross.values())), unit, evidence.cap),
+        "rows": rows(figures, level, unit, evidence.cap),
         "both_heads": proof.has_both_heads(evidence),
         "resamples": RESAMPLES,
         "families": family_rows(figures, evidence.cross),
@@ -98,6 +99,7 @@ def remaining_life(evidence: Evidence, unit: str) -> dict[str, Any]:
             {"name": each.name, "error": each.error, "svg": plots.trajectory(each.rows, evidence.cap, unit, i == 0)}
             for i, each in enumerate(shown)
         ],
+        "machines": int(evidence.figures.get("n.machines") or 0),
         "badly_covered": bad,
         "coverage_judged": judged,
         "unfamiliar": ev.unfamiliar(evidence.table),
@@ -111,6 +113,7 @@ def failure(evidence: Evidence, unit: str) -> dict[str, Any]:
         "horizon": horizon,
         "reliability": plots.reliability(bins, horizon) if len(bins) else None,
         "bins": bins.to_dict("records"),
+        "prior": evidence.figures.get("failure.prior"),
     }
 
 

@@ -27,6 +27,7 @@ from training import tracking
 from training.params import Params, read_params
 
 STORE = Path("mlflow/store/search.db")
+CLASS_FILES = "data/asset_classes/*.yaml"
 
 
 @dataclass(frozen=True)
@@ -135,17 +136,26 @@ def experiment(fleet: str, head: str, name: str, values: dict[str, Any]) -> Scor
     """Train with `values` up to `calibrate`, as the DVC experiment `name`."""
     import dvc.api
 
-    changes = [word for key, value in values.items() for word in ("-S", f"{key}={value}")]
-    command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "--name", name, *changes, f"calibrate@{fleet}"]
+    # ++: whether params.yaml has the key or leaves it at its default.
+    changes = [word for key, value in values.items() for word in ("-S", f"++{key}={value}")]
+    copied = [word for path in new_class_files() for word in ("--copy-paths", path)]
+    options = ["--temp", "--name", name, *copied, *changes]
+    command = [sys.executable, "-m", "dvc", "exp", "run", *options, f"calibrate@{fleet}"]
     if code := subprocess.run(command, env=environment(fleet), check=False).returncode:
         raise DataError(
-            f"experiment {name} ended with {code}: see above. It has nothing but what Git or DVC keeps: commit class "
-            "files, `dvc add` sources. The study keeps the other trials: run this again to go on"
+            f"experiment {name} ended with {code}: see above. The study keeps the other trials: run this again to go on"
         )
     cross = json.loads(dvc.api.read(str(paths.artifact(fleet, "cross_validation.json")), rev=name))
     if head not in cross:
         raise DataError(f"'{fleet}' has no head '{head}', only {', '.join(cross)}: name one of these by --head")
     return Score(cross[head]["blend"]["rmse"], cross[head]["blend"]["se"])
+
+
+def new_class_files() -> list[str]:
+    """Class files that Git does not know yet: DVC would leave them out of the folder in which a trial runs."""
+    command = ["git", "ls-files", "--others", "-z", "--", CLASS_FILES]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return [path for path in told.split("\0") if path]
 
 
 def environment(fleet: str) -> dict[str, str]:

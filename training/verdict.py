@@ -30,24 +30,29 @@ class Tile:
     verdict: str = ""
 
 
-def off(figures: Figures, unit: str, cap: float, below: int) -> Tile:
-    """How far off the remaining life is, at the scored rows; `below` of them had less than the `cap` left.
+def off(figures: Figures, unit: str, cap: float) -> Tile:
+    """How far off the remaining life is where less than the `cap` is left; the verdict, beside guesses, is of all.
 
-    Without one it is not known: where lives are not told apart, whoever says the cap is right.
+    Where none had less left it is not known: where lives are not told apart, whoever says the cap is right.
     """
     question, rmse, mean_error = "How far off is the remaining life?", figures.get("rul.rmse"), figures.get("rul.mae")
     if rmse is None or mean_error is None:
         return Tile(question, UNKNOWN, f"Could not be checked: {figures.reason('rul.rmse')}.")
+    below, scored = (int(figures.get(f"n.lives_{name}") or 0) for name in ("below_cap", "scored"))
     if not below:
         told = f"every held-out life was judged where it had more than {cap:g} {unit} left"
         return Tile(question, UNKNOWN, f"Could not be checked: {told}, and such are not told apart.")
     guesses = [(value, words) for name, words in GUESSES.items() if (value := figures.get(name)) is not None]
-    lives = count(int(figures.get("n.lives_scored") or 0), "held-out life", "held-out lives")
-    spread = figures.spread("rul.rmse")
-    detail = f"on average over {lives}. RMSE {number(rmse)}"
+    lives, spread = count(scored, "held-out life", "held-out lives"), figures.spread("rul.rmse")
+    answer = f"{number(figures.get('rul.below_cap.mae'), 2)} {unit}"
+    if below < scored:
+        detail = f"on average over the {below} of {lives} that had less than {cap:g} {unit} left when judged. "
+        detail += f"Over all {number(mean_error, 2)}, RMSE {number(rmse)}"
+    else:
+        detail = f"on average over {lives}. RMSE {number(rmse)}"
     detail += f" (other machines could give {number(spread[0])} to {number(spread[1])})" if spread else ""
     if not guesses:
-        return Tile(question, f"{number(mean_error, 2)} {unit}", detail + ".")
+        return Tile(question, answer, detail + ".")
     detail += f"; without sensors {', '.join(f'{number(value)} {words}' for value, words in guesses)}."
     null, guess = min(guesses)
     if rmse >= null:
@@ -56,7 +61,7 @@ def off(figures: Figures, unit: str, cap: float, below: int) -> Tile:
         mark, verdict = "fair", f"little better than {guess}"
     else:
         mark, verdict = "good", f"{null / rmse:.1f} times closer than {guess}" if rmse else "without error"
-    return Tile(question, f"{number(mean_error, 2)} {unit}", detail, mark, verdict)
+    return Tile(question, answer, detail, mark, verdict)
 
 
 def holds(figures: Figures, level: float, unit: str, cap: float) -> Tile:
@@ -65,9 +70,12 @@ def holds(figures: Figures, level: float, unit: str, cap: float) -> Tile:
     coverage = figures.get("rul.all_rows.coverage")
     if coverage is None:
         return Tile(question, UNKNOWN, f"Could not be checked: {figures.reason('rul.all_rows.coverage')}.")
-    width, is_open = (figures.get(f"rul.all_rows.{name}") for name in ("width", "open"))
-    detail = f"of the time, machines counted equally. It is {number(width)} {unit} wide on average; "
-    detail += f"{percent(is_open)} of the time it is open at the top: “more than {cap:g}”."
+    closed, is_open = (figures.get(f"rul.all_rows.{name}") for name in ("closed_width", "open"))
+    detail = "of the time, machines counted equally. "
+    if is_open:
+        detail += f"{percent(is_open)} of the time it is open at the top: “more than {cap:g}”. "
+    if closed is not None:
+        detail += f"{'Else it' if is_open else 'It'} is {number(closed)} {unit} wide on average."
     if coverage >= level:
         mark, verdict = "good", "keeps its promise"
     elif coverage >= level - ALMOST:
@@ -108,14 +116,16 @@ def usable(quality: Mapping[str, Any]) -> Tile:
     return Tile(question, percent(share), detail, mark, verdict)
 
 
-def headline(tiles: Sequence[Tile], machines: str, few: bool = False) -> str:
-    """Whether to plan by it. `tiles` are off, holds, announced; `machines` says who was held out, `few` how firmly."""
+def headline(tiles: Sequence[Tile], machines: str, told: str, few: bool = False) -> str:
+    """Whether to plan by it. `tiles` are off, holds, announced; `machines` says who was held out, `told` how much life
+    is told apart (“20 days”), `few` how firmly to speak."""
     life, interval, alarm = tiles[:3]
     if life.mark == "none" and life.answer == UNKNOWN:
         return f"Not proven yet. {life.detail}"
     if life.mark == "poor":
         return f"Do not plan by it yet: on {machines} it had never seen, its remaining life was {life.verdict}."
-    facts = f"on {machines} it had never seen, the remaining life was {life.answer} off on average"
+    facts = f"on {machines} it had never seen, the remaining life was {life.answer} off on average where less than "
+    facts += f"{told} were left"
     if interval.mark == "poor":
         return f"Do not rely on its interval: {facts}, but the interval held only {interval.answer} of the time."
     doubts = [tile.verdict for tile in (life, interval) if tile.mark == "fair"]

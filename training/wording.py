@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 LIFE_UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days", "cycle": "cycles"}
+UNITS_OF_TIME = ((86400, "d", "day"), (3600, "h", "hour"), (60, "min", "minute"), (1, "s", "second"))
 UNKNOWN = "not known"
 
 
@@ -42,13 +43,13 @@ def every(interval: float, unit: str) -> str:
     """How often, from an interval in the class's time unit.
 
     >>> every(1200, "s"), every(14400, "s"), every(1, "s"), every(1, "cycle"), every(86400, "s")
-    ('every 20 min', 'every 4 h', 'every s', 'every cycle', 'every d')
+    ('every 20 min', 'every 4 h', 'every second', 'every cycle', 'every day')
     """
+    one = unit
     if unit == "s":
-        larger = [(size, name) for size, name in ((86400, "d"), (3600, "h"), (60, "min")) if interval >= size]
-        size, unit = larger[0] if larger else (1, "s")
+        size, unit, one = next((each for each in UNITS_OF_TIME if interval >= each[0]), UNITS_OF_TIME[-1])
         interval /= size
-    return f"every {unit}" if interval == 1 else f"every {interval:g} {unit}"
+    return f"every {one}" if interval == 1 else f"every {interval:g} {unit}"
 
 
 def seen(value: float | str) -> str:

@@ -38,6 +38,7 @@ FIXED_NAMES = [
             "without_age.cv.se",
             "interval.coverage",
             "interval.width",
+            "below_cap.mae",
             "without_age.interval.coverage",
             "without_age.interval.width",
             "cv.interval.coverage",

@@ -30,6 +30,8 @@ FIXED = [
             "null.age_uncapped",
             "interval.coverage",
             "interval.width",
+            "below_cap.rmse",
+            "below_cap.mae",
         )
     ),
     *(f"rul.per_model.{name}.rmse" for name in ("lstm", "xgboost", "blend")),
@@ -63,7 +65,7 @@ def all_figures(table, scored, calibration, training=None):
     remaining_life.early_enough(figures, "rul", table, 1.0, CAP)
     failure(figures, "failure", table, calibration.prior)
     figures.set("failure.horizon", calibration.horizon)
-    evaluate.count_figures(figures, table, scored, training)
+    evaluate.count_figures(figures, table, scored, training, CAP)
     return figures
 
 
@@ -83,19 +85,33 @@ def test_figures_of_machines_that_failed(calibration):
     assert value(figures, "rul.interval.coverage") > 0.6
     assert min(value(figures, "rul.all_rows.thirds")) > 0.6
     assert value(figures, "rul.prognostic_horizon.lives") == 10
+    near = scored[scored.lower < CAP]
+    assert 0 < len(near) < 10
+    assert value(figures, "rul.below_cap.mae") == metrics.mae(near.lower.to_numpy(), near.rul.to_numpy(float))
+    assert value(figures, "rul.below_cap.rmse") == metrics.rmse(near.lower.to_numpy(), near.rul.to_numpy(float))
     counts = figures.values["n"]
     assert counts["cv"]["machines"] == 20
     assert {name: counts[name] for name in counts if name != "cv"} == {
-        "machines": 10, "lives": 10, "lives_scored": 10, "lives_left_out": 0, "rows": len(table), "rows_left_out": 0,
-        "failures": 10,
+        "machines": 10, "lives": 10, "lives_scored": 10, "lives_below_cap": len(near), "lives_left_out": 0,
+        "rows": len(table), "rows_left_out": 0, "failures": 10,
     }  # fmt: skip
+
+
+def test_an_interval_that_is_open_counts_up_to_the_cap():
+    rows = pd.DataFrame({"rul_lower": [0.0, CAP - 10, CAP - 30], "rul_upper": [8.0, np.inf, np.inf]})
+    figures = Figures()
+    remaining_life.widths(figures, "two", rows, np.array([1.0, 1, 2]), CAP)
+    remaining_life.widths(figures, "open", rows[1:], np.ones(2), CAP)
+    assert figures.values["two"] == {"width": (8 + 10 + 2 * 30) / 4, "open": 0.75, "closed_width": 8}
+    assert figures.values["open"] == {"width": 20, "open": 1, "closed_width": None}
+    assert figures.reasons["open.closed_width"] == "every interval is open at the top"
 
 
 def test_intervals_from_resampling_surround_their_figure(calibration):
     table = predicted(machines(10, seed=5), calibration)
     figures = all_figures(table, table[table.row == 50], calibration)
-    for name in ("rul.rmse", "rul.mae_uncapped", "rul.nasa_score", "rul.all_rows.rmse", "rul.all_rows.coverage",
-                 "failure.pr_auc", "failure.brier"):  # fmt: skip
+    for name in ("rul.rmse", "rul.below_cap.mae", "rul.mae_uncapped", "rul.nasa_score", "rul.all_rows.rmse",
+                 "rul.all_rows.coverage", "failure.pr_auc", "failure.brier"):  # fmt: skip
         low, high = value(figures, f"ci.{name}")
         assert low < value(figures, name) < high, name
 

@@ -48,8 +48,22 @@ METRICS = {
         "null": {"mean": 31.5, "age": 21.5, "mean_uncapped": 41.5, "age_uncapped": 27.5},
         "rmse_uncapped": 9.87,
         "mae": 3.5,
-        "all_rows": {"rmse": 5.5, "se": 0.5, "coverage": 0.912, "width": 22.0, "open": 0.25, "thirds": [0.8, 0.9, 1.0]},
-        "cv": {"rmse": 5.8, "se": 0.4, "interval": {"thirds": [0.88, 0.92, 0.95], "badly_covered": 0.05}},
+        "below_cap": {"rmse": 8.9, "mae": 4.7},
+        "all_rows": {
+            "rmse": 5.5,
+            "se": 0.5,
+            "coverage": 0.912,
+            "width": 22.0,
+            "closed_width": 33.0,
+            "open": 0.25,
+            "thirds": [0.8, 0.9, 1.0],
+        },
+        "cv": {
+            "rmse": 5.8,
+            "se": 0.4,
+            "all_rows": {"closed_width": 31.0},
+            "interval": {"coverage": 0.92, "width": 21.0, "thirds": [0.88, 0.92, 0.95], "badly_covered": 0.05},
+        },
         "without_age": {"rmse": 7.77, "rmse_uncapped": 11.1, "all_rows": {"thirds": [0.85, 0.9, 0.95]}},
         "alpha_lambda": {"at_50": 0.75, "lives_at_50": 8},
     },
@@ -73,8 +87,18 @@ METRICS = {
         "rows_left": {"score": 0.2, "chance": 5.8, "caught": True},
         "machine_id": {"score": 9.9, "chance": 31.5, "caught": False},
     },
-    "failure": {"horizon": 10.0, "pr_auc": 0.9, "null_pr_auc": 0.1, "brier": 0.02, "null_brier": 0.09},
-    "n": {"machines": 8, "lives": 8, "lives_scored": 8, "lives_left_out": 0, "rows": 960, "failures": 8},
+    "failure": {"horizon": 10.0, "prior": 0.17, "pr_auc": 0.9, "null_pr_auc": 0.1, "brier": 0.02, "null_brier": 0.09},
+    "n": {
+        "machines": 8,
+        "lives": 8,
+        "lives_scored": 8,
+        "lives_below_cap": 6,
+        "lives_left_out": 0,
+        "rows": 960,
+        "failures": 8,
+        "look": 1,
+        "looks": 1,
+    },
     "reasons": {},
     "parity": {
         "rows": 960,
@@ -209,8 +233,12 @@ def test_the_page_stands_alone_and_says_what_was_measured(known):
     assert "Tiny <machine>" in page.text
     for said in (
         "6.54 hours", "5.01 hours to 8.02 hours", "7.77 hours", "9.87 hours", "21.5 from age alone",
-        "27.5 from age alone", "5.8 hours ± 0.4", "91 %", "80 %, 90 %, 100 %", "88 %, 92 %, 95 %", "8 of 8", "19 of 20",
-        "0.123 (0.04 to 0.31)", "never received", "the first look: unbiased", "✗ not noticed",
+        "27.5 from age alone", "5.8 hours ± 0.4rul.cv.rmse", "91 %", "80 %, 90 %, 100 %", "88 %, 92 %, 95 %",
+        "8 of 8", "19 of 20",
+        "4.7 hours", "on average over the 6 of 8 held-out lives that had less than 100 hours left when judged",
+        "Over all 3.5, RMSE 6.54", "25 % of the time it is open at the top: “more than 100”. Else it is 33 hours wide",
+        "was 4.7 hours off on average where less than 100 hours were left", "31 hours",
+        "says the average, 17 %", "0.123 (0.04 to 0.31)", "never received", "the first look: unbiased", "✗ not noticed",
     ):  # fmt: skip
         assert said in page.text, said
     assert len(html) < 3e6
@@ -255,16 +283,16 @@ def test_a_class_without_alarms(known):
      (6.5, 0.87, "Use it with care"), (6.5, 0.7, "Do not rely on its interval")],
 )  # fmt: skip
 def test_the_verdict_follows_the_figures(rmse, coverage, said):
-    figures = Figures({"rul": METRICS["rul"] | {"rmse": rmse, "all_rows": {"coverage": coverage}}})
+    figures = Figures(METRICS | {"rul": METRICS["rul"] | {"rmse": rmse, "all_rows": {"coverage": coverage}}})
     announced = tally([LifeAlarms("A", 0, True, np.arange(9.0, 0, -1), np.ones(9))], 1, 5, cap=100)
     alarm = verdict.announced(announced, "hours", "")
-    tiles = [verdict.off(figures, "hours", 100, 8), verdict.holds(figures, 0.9, "hours", 100), alarm]
-    assert verdict.headline(tiles, "8 machines").startswith(said)
+    tiles = [verdict.off(figures, "hours", 100), verdict.holds(figures, 0.9, "hours", 100), alarm]
+    assert verdict.headline(tiles, "8 machines", "100 hours").startswith(said)
 
 
 def test_lives_judged_above_the_cap_alone_prove_nothing(known):
-    early = known.table.assign(scored=known.table.row == 10)  # of 120 hours, where the cap is 100
-    text = Page(report.page(replace(known, table=early))).text
+    figures = Figures(METRICS | {"n": METRICS["n"] | {"lives_below_cap": 0}})
+    text = Page(report.page(replace(known, figures=figures))).text
     assert "Not proven yet. Could not be checked: every held-out life was judged where it had more than 100" in text
 
 
@@ -284,8 +312,8 @@ def test_of_a_class_with_waveforms_alone_it_is_said_why_channels_are_missing(kno
 
 def test_missed_failures_are_part_of_the_verdict():
     missed = tally([LifeAlarms("A", 0, True, np.arange(9.0, 0, -1), np.zeros(9))], 1, 5, cap=100)
-    tiles = [verdict.off(Figures(METRICS), "h", 100, 8), verdict.holds(Figures(METRICS), 0.9, "h", 100)]
-    said = verdict.headline([*tiles, verdict.announced(missed, "h", "")], "8 machines")
+    tiles = [verdict.off(Figures(METRICS), "h", 100), verdict.holds(Figures(METRICS), 0.9, "h", 100)]
+    said = verdict.headline([*tiles, verdict.announced(missed, "h", "")], "8 machines", "100 h")
     assert said.startswith("Use it with care (alarms announced 0 of 1 failures)")
 
 
@@ -294,6 +322,9 @@ def test_a_second_look_is_said_at_the_top(known):
     text = Page(report.page(replace(known, looks=again))).text
     assert "looked at 2 times" in text
     assert "differs from look 1 in the models, the calibration" in text
+    assert "1 ◆" in text  # the page shows the figures of the first
+    assert "2 ◆" not in text
+    assert "here 2 times, see the log" in text
     assert "no longer a single unbiased look" not in Page(report.page(known)).text
 
 

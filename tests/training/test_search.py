@@ -60,12 +60,14 @@ def repository(tmp_path, monkeypatch):
     Path("artifacts/pump/splits.json").write_text("{}")
     Path("artifacts/pump/class.json").write_text('{"cap": 20}')
     Path("data/observations").mkdir(parents=True)
+    Path("data/asset_classes").mkdir()
+    Path("data/asset_classes/pump.yaml").write_text("name: pump")
     Path("data/observations/pump.parquet").write_bytes(b"observations")
     Path("calibrate.py").write_text(CALIBRATE)
     Path("params.yaml").write_text("fleets: [pump]\nxgboost: {depth: 6}\n")
     Path("dvc.yaml").write_text(yaml.safe_dump(PIPELINE))
     Path("artifacts/.gitignore").write_text("*.parquet\n")
-    Path(".gitignore").write_text("/mlflow/store/\n/data/\n")
+    Path(".gitignore").write_text("/mlflow/store/\n/data/observations/\n")
     dvc = [sys.executable, "-m", "dvc"]
     for command in (["git", "init", "-q"], [*dvc, "init", "-q"], ["git", "add", "."], ["git", "commit", "-qm", "all"]):
         subprocess.run(command, check=True, capture_output=True)
@@ -97,6 +99,17 @@ def test_a_search_tries_the_present_parameters_first_and_goes_on(repository, cap
     assert all(name.startswith("search-pump-free-xgboost-") for name in names)
     assert subprocess.run(["git", "status", "--porcelain"], check=True, capture_output=True, text=True).stdout == ""
     assert not list(repository.rglob("opened"))
+
+
+@pytest.mark.usefixtures("repository")
+def test_a_trial_has_parameters_that_are_not_written_down_and_class_files_that_are_new():
+    """The key is at its default, and nobody has committed the class yet."""
+    Path("params.yaml").write_text("fleets: [pump]\nxgboost: {seed: 7}\n")
+    Path("calibrate.py").write_text(CALIBRATE + "assert open('data/asset_classes/new.yaml').read() == 'name: new'\n")
+    Path("data/asset_classes/new.yaml").write_text("name: new")
+    assert run("--trials", "1") == 0
+    assert Path("params.yaml").read_text() == "fleets: [pump]\nxgboost: {seed: 7}\n"
+    assert Path("data/asset_classes/new.yaml").read_text() == "name: new"
 
 
 @pytest.fixture

@@ -53,8 +53,8 @@ def _tally(asset_class: AssetClass, lives: Sequence[LifeAlarms], level: int) -> 
 def alarming(figures: Figures, prefix: str, part: str, asset_class: AssetClass, lives: Sequence[LifeAlarms]) -> None:
     """`<prefix>.level_<n>.<part>.*`: alarms of level n or higher; see `Tally` for what counts as what.
 
-    due, announced (share of these), median_lead (unit of life), false_alarms, their rate, watched (unit of life) and
-    in_alarm (share of `watched`: time with more than the horizon left).
+    due, announced (share of these), median_lead (unit of life), false_alarms, their rate, undecided, watched (unit of
+    life) and in_alarm (share of `watched`: time with more than the horizon left).
     """
     for counted in tallied(asset_class, lives):
         name = f"{prefix}.level_{counted.level}.{part}"
@@ -65,6 +65,7 @@ def alarming(figures: Figures, prefix: str, part: str, asset_class: AssetClass, 
         figures.set(f"{name}.median_lead", lead, NO_ALARM if counted.due else NO_DUE)
         figures.set(f"{name}.false_alarms", counted.false_alarms)
         figures.set(f"{name}.{rate_name(asset_class)}", rate(asset_class, counted), NO_FAR)
+        figures.set(f"{name}.undecided", counted.undecided)
         figures.set(f"{name}.watched", counted.far)
         figures.set(f"{name}.in_alarm", counted.far_in_alarm / counted.far if counted.far else None, NO_FAR)
         _spread(figures, name, asset_class, lives, counted.level)

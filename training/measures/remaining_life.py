@@ -18,6 +18,8 @@ from training.measures.figures import Figures
 PER_MODEL = (*RUL_MODELS, "blend")
 CLOSE = 1e-6  # to an end of the interval counts as inside
 ERRORS = {"rmse": metrics.rmse, "nasa_score": metrics.nasa_score, "mae": metrics.mae}
+WIDTHS = ("width", "open", "closed_width")
+NONE_BELOW = "no held-out life was scored where it had less than the cap left"
 NO_CUT = "no held-out life has a known end and a row after warm-up"
 ALIKE = "too many predictions are alike to be cut in three"
 NO_LABEL = "no row after warm-up has a known label"
@@ -30,9 +32,13 @@ def inside(rows: pd.DataFrame, cap: float) -> np.ndarray:
 
 
 def at_cut(figures: Figures, prefix: str, scored: pd.DataFrame, cap: float) -> None:
-    """`<prefix>.{rmse,mae,nasa_score}`, each also `…_uncapped`, and `<prefix>.interval.*`: every held-out life once."""
+    """`<prefix>.{rmse,mae,nasa_score}`, each also `…_uncapped`, and `<prefix>.interval.*`: every held-out life once.
+
+    `<prefix>.below_cap.{rmse,mae}` are of those with less than the `cap` left, where there is something to tell.
+    """
     errors = [f"{name}{protocol}" for name in ERRORS for protocol in ("", "_uncapped")]
-    intervals = [f"interval.{name}" for name in ("coverage", "width", "open")]
+    intervals = [f"interval.{name}" for name in ("coverage", *WIDTHS)]
+    below_cap(figures, f"{prefix}.below_cap", scored[scored.lower < cap])
     if scored.empty:
         figures.unknown(prefix, [*errors, *intervals], NO_CUT)
         figures.unknown(f"ci.{prefix}", [*errors, "interval.coverage"], NO_CUT)
@@ -51,8 +57,29 @@ def at_cut(figures: Figures, prefix: str, scored: pd.DataFrame, cap: float) -> N
     held = inside(scored, cap)
     figures.set(f"{prefix}.interval.coverage", float(held.mean()))
     bootstrap.put_share(figures, f"{prefix}.interval.coverage", draws.machines, draws.mean(held), NO_CUT)
-    figures.set(f"{prefix}.interval.width", float((np.minimum(scored.rul_upper, cap) - scored.rul_lower).mean()))
-    figures.set(f"{prefix}.interval.open", float(np.isinf(scored.rul_upper).mean()))
+    widths(figures, f"{prefix}.interval", scored, np.ones(len(scored)), cap)
+
+
+def below_cap(figures: Figures, prefix: str, scored: pd.DataFrame) -> None:
+    """`<prefix>.{rmse,mae}` of lives `scored` where they had less than the cap left: far from it errors are small,
+    for whoever says the cap is right, and they dilute the average."""
+    truth, said = scored.lower.to_numpy(np.float64), scored.rul.to_numpy(np.float64)
+    draws = Resampling.of(scored.asset)
+    resampled = {"rmse": np.sqrt(draws.mean((said - truth) ** 2)), "mae": draws.mean(np.abs(said - truth))}
+    for name, values in resampled.items():
+        figures.set(f"{prefix}.{name}", ERRORS[name](truth, said) if len(scored) else None, NONE_BELOW)
+        bootstrap.put(figures, f"{prefix}.{name}", draws.machines, values, NONE_BELOW)
+
+
+def widths(figures: Figures, prefix: str, rows: pd.DataFrame, weight: np.ndarray, cap: float) -> None:
+    """`<prefix>.{width,open,closed_width}`: an interval that is open at the top is as wide as up to the `cap`, which
+    is what it can say at most; `open` is the share of such, `closed_width` the width of the others."""
+    width = (np.minimum(rows.rul_upper, cap) - rows.rul_lower).to_numpy(np.float64)
+    is_open = np.isinf(rows.rul_upper).to_numpy()
+    figures.set(f"{prefix}.width", float(np.average(width, weights=weight)))
+    figures.set(f"{prefix}.open", float(np.average(is_open, weights=weight)))
+    closed = None if is_open.all() else float(np.average(width[~is_open], weights=weight[~is_open]))
+    figures.set(f"{prefix}.closed_width", closed, "every interval is open at the top")
 
 
 def families(figures: Figures, scored: pd.DataFrame) -> None:
@@ -93,21 +120,19 @@ class _Judged:
     rows: pd.DataFrame
     weight: np.ndarray
     held: np.ndarray
-    width: np.ndarray
     draws: Resampling
 
     @classmethod
     def of(cls, rows: pd.DataFrame, cap: float) -> _Judged:
         own = rows[rows.exact & rows.warm]
-        width = (np.minimum(own.rul_upper, cap) - own.rul_lower).to_numpy(np.float64)
-        return cls(own, machine_weights(own), inside(own, cap), width, Resampling.of(own.asset))
+        return cls(own, machine_weights(own), inside(own, cap), Resampling.of(own.asset))
 
 
 def all_rows(figures: Figures, prefix: str, rows: pd.DataFrame, cap: float) -> None:
     """`<prefix>.*`: every tick after warm-up whose capped label is known (uncapped: whose failure is), machines
     weighted equally. Rows of unknown label are left out; `n.rows_left_out` counts them.
     """
-    names = ["rmse", "rmse_uncapped", "mae", "coverage", "width", "open", "thirds", "badly_covered"]
+    names = ["rmse", "rmse_uncapped", "mae", "coverage", *WIDTHS, "thirds", "badly_covered"]
     judged = _Judged.of(rows, cap)
     if judged.rows.empty:
         figures.unknown(prefix, [*names, "se"], NO_LABEL)
@@ -120,8 +145,7 @@ def all_rows(figures: Figures, prefix: str, rows: pd.DataFrame, cap: float) -> N
     figures.set(f"{prefix}.se", se if np.isfinite(se) else None, "one machine")
     figures.set(f"{prefix}.mae", metrics.mae(truth, said, weight))
     figures.set(f"{prefix}.coverage", float(np.average(judged.held, weights=weight)))
-    figures.set(f"{prefix}.width", float(np.average(judged.width, weights=weight)))
-    figures.set(f"{prefix}.open", float(np.average(np.isinf(own.rul_upper), weights=weight)))
+    widths(figures, prefix, own, weight, cap)
     figures.set(f"{prefix}.thirds", *thirds(said, judged.held, weight))
     share = pd.Series(judged.held).groupby(own.asset.to_numpy()).mean()
     figures.set(f"{prefix}.badly_covered", float((share < 0.5).mean()))

@@ -77,8 +77,8 @@ def test_figures_of_alarms_by_hand():
     alarming.alarming(figures, "alarms", "cv", cls, of(level, np.zeros(101, np.int8)))
     found = figures.values["alarms"]["level_2"]["cv"]
     assert found == {
-        "due": 2, "announced": 0.5, "median_lead": 10, "false_alarms": 1, "watched": 160, "in_alarm": 2 / 160,
-        "false_alarms_per_1000_cycles": 1000 / 160,
+        "due": 2, "announced": 0.5, "median_lead": 10, "false_alarms": 1, "undecided": 0, "watched": 160,
+        "in_alarm": 2 / 160, "false_alarms_per_1000_cycles": 1000 / 160,
     }  # fmt: skip
     low, high = figures.values["ci"]["alarms"]["level_2"]["cv"]["false_alarms_per_1000_cycles"]
     assert (low, high) == (0, 1000 / 80)  # draws of two machines: none, one or both of them the first
