@@ -27,7 +27,7 @@ from training import tracking
 from training.params import Params, read_params
 
 STORE = Path("mlflow/store/search.db")
-CLASS_FILES = "data/asset_classes/*.yaml"
+OWN = ("data/asset_classes", "data/sources")  # what users put there need not be known to Git
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def experiment(fleet: str, head: str, name: str, values: dict[str, Any]) -> Scor
 
     # ++: whether params.yaml has the key or leaves it at its default.
     changes = [word for key, value in values.items() for word in ("-S", f"++{key}={value}")]
-    copied = [word for path in new_class_files() for word in ("--copy-paths", path)]
+    copied = [word for path in unknown_to_git() for word in ("--copy-paths", path)]
     options = ["--temp", "--name", name, *copied, *changes]
     command = [sys.executable, "-m", "dvc", "exp", "run", *options, f"calibrate@{fleet}"]
     if code := subprocess.run(command, env=environment(fleet), check=False).returncode:
@@ -151,11 +151,11 @@ def experiment(fleet: str, head: str, name: str, values: dict[str, Any]) -> Scor
     return Score(cross[head]["blend"]["rmse"], cross[head]["blend"]["se"])
 
 
-def new_class_files() -> list[str]:
-    """Class files that Git does not know yet: DVC would leave them out of the folder in which a trial runs."""
-    command = ["git", "ls-files", "--others", "-z", "--", CLASS_FILES]
+def unknown_to_git() -> list[str]:
+    """Files and folders of the user's own that DVC would leave out of the folder in which a trial runs."""
+    command = ["git", "ls-files", "--others", "--directory", "-z", "--", *OWN]
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return [path for path in told.split("\0") if path]
+    return [path.rstrip("/") for path in told.split("\0") if path]
 
 
 def environment(fleet: str) -> dict[str, str]:

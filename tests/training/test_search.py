@@ -24,6 +24,10 @@ if depth == 9:
 score = {"rmse": 2.0 + abs(depth - 4), "se": 0.1}
 json.dump({"free": {"blend": score}}, open("artifacts/pump/cross_validation.json", "w"))
 """
+OWN = """
+assert open("data/asset_classes/new.yaml").read() == "name: new"
+assert open("data/sources/loose.csv").read() == open("data/sources/plant/2026/a.csv").read() == "1,2"
+"""
 PIPELINE = {
     "vars": ["params.yaml"],
     "stages": {
@@ -62,12 +66,14 @@ def repository(tmp_path, monkeypatch):
     Path("data/observations").mkdir(parents=True)
     Path("data/asset_classes").mkdir()
     Path("data/asset_classes/pump.yaml").write_text("name: pump")
+    Path("data/sources").mkdir()
+    Path("data/sources/README.md").write_text("Yours")
     Path("data/observations/pump.parquet").write_bytes(b"observations")
     Path("calibrate.py").write_text(CALIBRATE)
     Path("params.yaml").write_text("fleets: [pump]\nxgboost: {depth: 6}\n")
     Path("dvc.yaml").write_text(yaml.safe_dump(PIPELINE))
     Path("artifacts/.gitignore").write_text("*.parquet\n")
-    Path(".gitignore").write_text("/mlflow/store/\n/data/observations/\n")
+    Path(".gitignore").write_text("/mlflow/store/\n/data/observations/\n/data/sources/*\n!/data/sources/README.md\n")
     dvc = [sys.executable, "-m", "dvc"]
     for command in (["git", "init", "-q"], [*dvc, "init", "-q"], ["git", "add", "."], ["git", "commit", "-qm", "all"]):
         subprocess.run(command, check=True, capture_output=True)
@@ -102,11 +108,14 @@ def test_a_search_tries_the_present_parameters_first_and_goes_on(repository, cap
 
 
 @pytest.mark.usefixtures("repository")
-def test_a_trial_has_parameters_that_are_not_written_down_and_class_files_that_are_new():
-    """The key is at its default, and nobody has committed the class yet."""
+def test_a_trial_has_parameters_that_are_not_written_down_and_files_that_git_does_not_know():
+    """The key is at its default, nobody has committed the class yet, and nobody ever commits its records."""
     Path("params.yaml").write_text("fleets: [pump]\nxgboost: {seed: 7}\n")
-    Path("calibrate.py").write_text(CALIBRATE + "assert open('data/asset_classes/new.yaml').read() == 'name: new'\n")
+    Path("calibrate.py").write_text(CALIBRATE + OWN)
     Path("data/asset_classes/new.yaml").write_text("name: new")
+    for name in ("loose.csv", "plant/2026/a.csv"):
+        Path("data/sources", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("data/sources", name).write_text("1,2")
     assert run("--trials", "1") == 0
     assert Path("params.yaml").read_text() == "fleets: [pump]\nxgboost: {seed: 7}\n"
     assert Path("data/asset_classes/new.yaml").read_text() == "name: new"
