@@ -78,7 +78,8 @@ class Search:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.fleet, self.head, self.sections = fleet, head, sections
-        self.failed = optuna.trial.TrialState.FAIL
+        states = optuna.trial.TrialState
+        self.failed = states.FAIL
         self.present = {
             f"{section}.{name}": getattr(getattr(params, section), name)
             for section in sections
@@ -90,7 +91,11 @@ class Search:
         self.study = optuna.create_study(storage=storage, study_name=self.name, load_if_exists=True)
         # A study that goes on must not draw once more what it began with.
         self.study.sampler = optuna.samplers.TPESampler(seed=len(self.study.trials))
-        self.study.enqueue_trial(self.present, skip_if_exists=True)
+        # Optuna's skip_if_exists would skip them for a trial that failed, too.
+        if not any(
+            asked(trial) == self.present for trial in self.study.get_trials(states=(states.COMPLETE, states.WAITING))
+        ):
+            self.study.enqueue_trial(self.present)
 
     def run(self, trials: int) -> Iterator[tuple[int, Score, float]]:
         """Number, score and seconds of each trial; `DataError` if its training fails, which ends the search."""
@@ -116,6 +121,11 @@ class Search:
         own = next((each for each in tried if each.params == self.present), None)
         best = self.study.best_trial
         return _score(best), _score(own) if own else None
+
+
+def asked(trial: Any) -> dict[str, Any]:
+    """The parameters of a trial, of one that waits for its turn, too."""
+    return dict(trial.system_attrs.get("fixed_params", trial.params))
 
 
 def _score(trial: Any) -> Score:

@@ -164,6 +164,17 @@ def test_what_fails_is_told_and_the_study_goes_on_without_it():
     assert again.scores() == (Score(3.0, 0.1), Score(4.0, 0.1))
 
 
+def test_the_present_parameters_are_tried_until_it_is_known_how_good_they_are(answered):
+    Path("params.yaml").write_text("fleets: [pump]\nxgboost: {depth: 5}\n")
+    for _ in range(2):  # whether the mistake was theirs or of the disk
+        with pytest.raises(DataError, match="ended with 1"):
+            list(made().run(1))
+        made()  # waits already
+    assert [each[3] for each in answered] == [{"xgboost.depth": 5}] * 2
+    states = [trial.state.name for trial in made().study.trials]
+    assert states == ["FAIL", "FAIL", "WAITING"]
+
+
 @pytest.mark.usefixtures("answered")
 @pytest.mark.parametrize("changed", ["splits.json", "class.json"])
 def test_other_data_another_class_or_another_split_is_another_study(changed):
