@@ -19,7 +19,7 @@ from edge_runtime.clock import Clock, SystemClock
 from edge_runtime.contract import bodies
 from edge_runtime.contract.message import Outgoing
 from edge_runtime.contract.request import Request
-from edge_runtime.errors import EdgeError
+from edge_runtime.errors import ConfigError, EdgeError
 from edge_runtime.gateway import report
 from edge_runtime.gateway.assignments import AssignmentDesk
 from edge_runtime.gateway.commands import CommandDesk
@@ -98,7 +98,12 @@ class Gateway:
         settings = self.config.gateway
         self.started = self.clock.utc()
         self._began = self.clock.monotonic()
-        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"[gateway] data = {settings.data} cannot be made ({error.strerror}): name a folder of this user's own"
+            ) from error
         twins = self._load_twins()
         self.journal = Journal(settings.data / JOURNAL, self.config.journal, self.config.spool, self.clock)
         recovered = self.journal.open()

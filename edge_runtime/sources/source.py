@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from edge_runtime.arrays import F32
@@ -65,29 +66,30 @@ class Reading(NamedTuple):
     """What a check read of one channel. A range that does not hold it makes one doubt the settings of the source.
 
     `doubts`: which settings. `others`: what other settings, as they are written, would make of the same. `hint`: what a
-    finding's detail ends with, said without knowing the range.
+    finding's detail ends with, said without knowing the range. `named`: by a message, not by a setting.
     """
 
     asset: str
     channel: str
     value: float
     doubts: str
-    others: Mapping[str, float]
+    others: Mapping[str, float] = MappingProxyType({})
     hint: str = ""
+    named: bool = False
 
 
 @dataclass(frozen=True)
 class Finding:
     """One line of `overhaul-edge check`: what was tried, and what is wrong with it and how to mend it, if anything.
 
-    `warn`: it works, and somebody should look at it. `reading`: for whoever knows the range of its channel.
+    `warn`: it works, and somebody should look at it. `readings`: for whoever knows the ranges of their channels.
     """
 
     what: str
     ok: bool
     detail: str
     warn: bool = False
-    reading: Reading | None = None
+    readings: tuple[Reading, ...] = ()
 
 
 class Source(Protocol):

@@ -7,6 +7,7 @@ All hubs lock in this order, and within a table by key, so that they wait for ea
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -43,6 +44,8 @@ from serving.hub.reading import Dead, Read
 from serving.hub.reuse import reused
 from serving.registry.assignments import settle
 from serving.registry.settings import RegistrySettings
+
+_log = logging.getLogger(__name__)
 
 _NEWER = "(excluded.term, excluded.number) > ({0}.term, {0}.number)"
 _ROWS = (observations, waveform_features, prognoses, summaries, states)
@@ -89,6 +92,7 @@ class Store:
                 for read, why, rows in reused(connection, new, self._names.assets):
                     found.bury(read, *why)
                     found.counts[read.gateway, f"refused_{why.reason}"] += rows
+                    _log.warning("gateway %s: %s", read.gateway, why.detail)
             self._statuses(connection, group, at)
             self._bury(connection, found.dead, at)
             _add_counts(connection, found.counts)

@@ -102,7 +102,10 @@ def check_commands(commands: CommandSettings) -> Iterator[Line]:
         yield Line("commands", "public_key", "FAIL", str(error))
     else:
         yield Line("commands", "public_key", "ok", f"{len(commands.allow)} channels may be written")
-    if commands.stop_file is not None and commands.stop_file.exists():
+    if commands.stop_file is not None and not commands.stop_file.parent.is_dir():
+        told = f"there is no folder {commands.stop_file.parent} yet: without it nobody can make the file"
+        yield Line("commands", "stop_file", "warn", told)
+    elif commands.stop_file is not None and commands.stop_file.exists():
         yield Line("commands", "stop_file", "warn", f"{commands.stop_file} exists: every command is refused")
 
 

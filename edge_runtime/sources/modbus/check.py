@@ -50,4 +50,4 @@ def _found(what: str, register: Register, words: Sequence[int]) -> Finding:
         return Finding(what, True, told, warn=True)
     value, hint = register.value(words), register.order_hint(words)
     reading = Reading(register.asset, register.channel, value, _DOUBTS, register.others(words), hint)
-    return Finding(what, math.isfinite(value), f"{value:.7g} ({raw}){hint}", bool(hint), reading)
+    return Finding(what, math.isfinite(value), f"{value:.7g} ({raw}){hint}", bool(hint), (reading,))

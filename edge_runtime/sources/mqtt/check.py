@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 
 from edge_runtime.mqtt.broker import BrokerSettings
 from edge_runtime.sources.mqtt.reader import Reader
 from edge_runtime.sources.mqtt.topic import MqttTopic
-from edge_runtime.sources.source import Arrival, Finding, WaveformArrival
+from edge_runtime.sources.source import Arrival, Finding, Reading, WaveformArrival
 
 PATIENCE = 20.0  # s for all connections together
 LISTEN = 3.0  # s in which messages should come
@@ -16,12 +17,13 @@ _FEW = 6  # assets or channels named
 
 
 class Seen:
-    """The inbox of a trial: it keeps what the first few messages were about."""
+    """The inbox of a trial: it keeps what the first few messages were about, and the last value of each channel."""
 
     def __init__(self) -> None:
         self.messages = 0
         self.assets: dict[str, None] = {}
         self.channels: dict[str, None] = {}
+        self.values: dict[tuple[str, str], float] = {}
 
     def put(self, arrival: Arrival | WaveformArrival) -> bool:
         self.messages += 1
@@ -29,6 +31,9 @@ class Seen:
             self.assets[arrival.asset] = None
             names = [arrival.channel] if isinstance(arrival, WaveformArrival) else list(arrival.values)
             self.channels.update(dict.fromkeys(names[:100]))
+            if isinstance(arrival, Arrival):
+                numbers = {(arrival.asset, n): v for n, v in arrival.values.items() if isinstance(v, int | float)}
+                self.values |= dict(itertools.islice(numbers.items(), 100))
         return True
 
 
@@ -82,10 +87,16 @@ def _about_topic(topic: MqttTopic, reader: Reader, seen: Seen, qos: int) -> list
     if not received:
         told = f"{granted}; no message within {LISTEN:g} s: does anything publish there, and is the topic spelt right?"
         return [Finding(what, True, told, warn=True)]
+    refused = ""
     if reader.refused:
-        refused = received - seen.messages
-        return [Finding(what, False, f"{refused} of {received} messages refused, the last one as {reader.refused[-1]}")]
-    return [Finding(what, True, f"{granted}; messages of {_few(seen.assets)} with {_few(seen.channels)}")]
+        refused = f"{received - seen.messages} of {received} messages refused, the last one as {reader.refused[-1]}"
+        if reader.refused[-1].startswith("retained:"):  # the broker's memory of the last one, which may be days old
+            refused += "; write retained = true if it counts as a new one"
+        elif not seen.messages:
+            return [Finding(what, False, refused)]
+    told = f"{granted}; messages of {_few(seen.assets)} with {_few(seen.channels)}" if seen.messages else granted
+    readings = tuple(Reading(*of, value, "unit and template", named=True) for of, value in seen.values.items())
+    return [Finding(what, True, f"{told}; {refused}" if refused else told, bool(refused), readings)]
 
 
 def _few(names: dict[str, None]) -> str:

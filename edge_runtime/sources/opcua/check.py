@@ -10,7 +10,7 @@ from edge_runtime.sources.opcua.library import load_ua, node_ids
 from edge_runtime.sources.opcua.settings import OpcuaSettings, OpcuaValue, OpcuaWaveform
 from edge_runtime.sources.opcua.subscription import read_nodes
 from edge_runtime.sources.opcua.values import Mapped, status_name, to_nanos, to_samples
-from edge_runtime.sources.source import Finding
+from edge_runtime.sources.source import Finding, Reading
 
 _WAITS = "BadWaitingForInitialData"
 _LONG = 86_400  # seconds
@@ -26,7 +26,8 @@ async def check(client: Any, settings: OpcuaSettings, now: int) -> list[Finding]
         what = f"{settings.name}: {item.asset} {item.channel} ({item.node})"
         try:
             ok, told = await _judge(client, item, data, now)
-            findings.append(Finding(what, ok, told, warn=ok and (_waits(data) or _age(data, now)[1])))
+            warn = ok and (_waits(data) or _age(data, now)[1])
+            findings.append(Finding(what, ok, told, warn, _readings(item, data) if ok else ()))
         except Exception as error:  # what a server may answer has no end
             findings.append(Finding(what, False, f"{type(error).__name__}: {error}"))
     return findings
@@ -97,6 +98,14 @@ def _seconds(count: float) -> str:
 
 def _code(data: Any) -> int:
     return int(data.StatusCode.value) if data.StatusCode is not None else 0
+
+
+def _readings(item: Mapped, data: Any) -> tuple[Reading, ...]:
+    """The number in `data`, of one that is sound."""
+    value = data.Value.Value if data.Value is not None else None
+    if isinstance(item, OpcuaWaveform) or not isinstance(value, int | float):
+        return ()
+    return (Reading(item.asset, item.channel, float(value), "node and unit"),)
 
 
 def _waits(data: Any) -> bool:

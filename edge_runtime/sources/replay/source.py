@@ -29,7 +29,7 @@ from edge_runtime.settings import read_lines
 from edge_runtime.sources.backoff import FIRST, MOST, Backoff, Uniform
 from edge_runtime.sources.replay.playback import schedule
 from edge_runtime.sources.replay.recording import Block, Recording, Row, Side
-from edge_runtime.sources.source import Arrival, Finding, Inbox, SourceStatus, WaveformArrival
+from edge_runtime.sources.source import Arrival, Finding, Inbox, Reading, SourceStatus, WaveformArrival
 from edge_runtime.timestamps import format_times
 
 _log = logging.getLogger(__name__)
@@ -156,7 +156,10 @@ class ReplaySource:
         told = f"{len(received):,} values" + (f", {received.min():g} … {received.max():g}" if len(received) else "")
         if strange:
             told += f"; {strange:,} cells are no numbers, e.g. {recording.findings.examples[channel]!r}"
-        return Finding(what, len(received) > 0, told)
+        # Single values may well be impossible: that most of them are is another unit.
+        asset = next(iter(recording.assets), "")
+        readings = (Reading(asset, channel, float(np.median(received)), "column and unit"),) if len(received) else ()
+        return Finding(what, len(received) > 0, told, readings=readings)
 
     def _read(self, stop: Callable[[], bool]) -> Recording:
         s = self.settings

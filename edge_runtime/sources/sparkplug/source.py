@@ -156,8 +156,11 @@ class SparkplugSource:
             if not broker.ok:
                 return [broker]
             time.sleep(LISTEN)
-            senders = ", ".join(sorted(filter(None, list(seen)))[:20]) or f"no message within {LISTEN:g} s"
-            return [broker, Finding(f"group {self.settings.group}", True, senders)]
+            what, senders = f"group {self.settings.group}", ", ".join(sorted(filter(None, list(seen)))[:20])
+            if not senders:
+                doubt = "does any node publish, and is the group spelt right?"
+                return [broker, Finding(what, True, f"no message within {LISTEN:g} s: {doubt}", warn=True)]
+            return [broker, Finding(what, True, senders)]
         finally:
             connection.stop()
 

@@ -3,8 +3,10 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import paho.mqtt.client as paho
 import pytest
 
 from edge_runtime.cli import main
@@ -254,6 +256,50 @@ def test_a_reading_that_cannot_be_is_told_with_what_may_be_set_wrongly(find, wor
     assert lines["source drives", "drives: p-2 flow (unit 1, holding 2)"].detail == "50 (registers 0x0032)"
 
 
+@pytest.mark.parametrize(
+    ("asset", "values", "told"),
+    [
+        ("p-1", '{"flow": 21.5, "event": 0}', None),
+        ("p-1", '{"flow": 2150000}', "flow 2150000 of p-1 is outside the channel's range, 0 … 400 L/min: are unit and"),
+        ("p-1", '{"flwo": 21.5}', "'flwo' is no channel of p-1: did you mean 'flow'?"),
+        ("p-9", '{"flow": 21.5}', "machines.csv does not have 'p-9'"),
+    ],
+)
+def test_messages_that_no_twin_can_use_are_told(find, broker, monkeypatch, asset, values, told):
+    """They come while the check listens."""
+    monkeypatch.setattr(mqtt_check, "LISTEN", 2.0)
+    stop = threading.Event()
+
+    def send():
+        client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+        client.connect("127.0.0.1", int(broker.url.rpartition(":")[2]))
+        client.loop_start()
+        while not stop.wait(0.05):
+            client.publish(f"plant/{asset}/readings", values)
+        client.disconnect()
+        client.loop_stop()
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    line = find()["source plant", "topic plant/{asset}/readings"]
+    stop.set()
+    thread.join()
+    assert line.result == ("ok" if told is None else "warn"), line.detail
+    assert told is None or told in line.detail
+
+
+def test_a_recording_in_another_unit_is_told(find, tmp_path):
+    rows = "".join(f"p-1,2026-01-03T10:00:0{n}Z,{n}00000,{50 + n}\n" for n in range(1, 9))
+    (tmp_path / "week.csv").write_text("asset,time,flow,speed\n" + rows)
+    lines = find(GATEWAY + REPLAY)
+    flow = lines["source week", "week: channel flow"]
+    assert (flow.result, "outside the channel's range, 0 … 400 L/min: are column and unit right?" in flow.detail) == (
+        "warn",
+        True,
+    )
+    assert lines["source week", "week: channel speed"].result == "ok"
+
+
 REPLAY = """
 [[source]]
 type = "replay"
@@ -335,6 +381,8 @@ def test_commands_need_a_key_that_is_one(find, tmp_path):
     commands = '[commands]\nenabled = true\npublic_key = "centre.pem"\nstop_file = "stop"\n'
     (tmp_path / "centre.pem").write_text("nonsense")
     assert "Ed25519" in failures(find(GATEWAY + MQTT + commands))["commands", "public_key"]
+    nowhere = find(GATEWAY + MQTT + commands.replace('"stop"', '"run/stop"'))["commands", "stop_file"]
+    assert (nowhere.result, "there is no folder" in nowhere.detail) == ("warn", True)
     (tmp_path / "stop").write_text("")
     assert find(GATEWAY + MQTT + commands)["commands", "stop_file"].result == "warn"
     (tmp_path / "centre.pem").unlink()

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import shutil
 import subprocess
 import sys
 
@@ -103,3 +104,8 @@ def test_a_configuration_that_cannot_run_ends_with_its_reason(path):
     assert done.returncode == 1
     assert done.stderr.startswith("overhaul-edge: ")
     assert "class 'tinny' of 'p-1' has no bundle" in done.stderr
+    shutil.rmtree(path.parent / "data", ignore_errors=True)
+    (path.parent / "data").write_text("a file, where the folder should be")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "cannot be made (File exists): name a folder of this user's own" in done.stderr

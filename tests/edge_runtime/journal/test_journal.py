@@ -117,6 +117,15 @@ def test_two_gateways_on_one_folder(path):
     again.close()
 
 
+def test_a_folder_that_cannot_be_written_is_named(path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("edge_runtime.journal.database.os.open", refuse)  # root may write anywhere
+    with pytest.raises(JournalError, match=r"cannot be written: Permission denied. It has to be a folder of user \d+"):
+        make(path).open()
+
+
 def test_it_is_closed(journal):
     journal.start(lambda _: None)
     journal.close()

@@ -433,7 +433,7 @@ def test_statuses(database, store, sender):
     assert reasons(database) == ["identity"]
 
 
-def test_numbers_given_twice_are_no_repetition(database, store, sender):
+def test_numbers_given_twice_are_no_repetition(database, store, sender, caplog):
     """A gateway that lost its journal counts from 1 again: what it sends is new, whatever its keys say."""
     store.commit(sender.read(made.block(made.observations(("m1", "m2"), (1, 2, 3)))))
     store.commit(sender.read(made.block(made.observations(("m1", "m2"), (2, 3, 4)))))
@@ -444,6 +444,7 @@ def test_numbers_given_twice_are_no_repetition(database, store, sender):
     [told] = store.commit(anew.read(block))
     assert acked([told]) == LaneAck(1), "it does not come for ever"
     assert reasons(database) == ["number_reused"]
+    assert "lost its journal and counts anew" in caplog.text
     assert count(database, "refused_number_reused") == 2
     with database.read() as connection:
         detail = connection.execute(select(dead_letters.c.detail)).scalar_one()

@@ -23,7 +23,7 @@ from edge_runtime.sources.mqtt.setpoint import MqttCommand
 from edge_runtime.sources.mqtt.source import MqttSettings, MqttSource
 from edge_runtime.sources.mqtt.topic import MqttTopic
 from edge_runtime.sources.mqtt.waveform import user_properties
-from edge_runtime.sources.source import WaveformArrival
+from edge_runtime.sources.source import Reading, WaveformArrival
 from edge_runtime.tls import Tls
 from tests.edge_runtime.broker import KINDS, broker, iotcore, running, until  # noqa: F401
 from tests.edge_runtime.certificates import Authority
@@ -385,9 +385,20 @@ def test_check_says_what_it_sees(broker, publisher, monkeypatch):  # noqa: F811
     assert silent.detail.startswith("Granted QoS 1; no message within 0.6 s: does anything publish there")
     assert not seen.warn
     assert (odd.ok, odd.detail.split(" refused")[1]) == (False, ", the last one as not_json: odd/pump-1/x: b'?'")
+    assert seen.readings == (Reading("pump-1", "flow", 1, "unit and template", named=True),)
     broker.kill()
     [finding] = source.check()
     assert (finding.ok, "nothing listens" in finding.detail) == (False, True)
+
+
+def test_check_does_not_fail_for_what_is_not_of_this_moment_or_beside_good_messages(broker, publisher, monkeypatch):  # noqa: F811
+    """A retained message is what came last, perhaps days ago."""
+    monkeypatch.setattr("edge_runtime.sources.mqtt.check.LISTEN", 0.6)
+    publisher.send("plant/pump-1/readings", {"flow": 1}, retain=True)
+    _, retained = make(broker, READINGS).check()
+    assert (retained.ok, retained.warn) == (True, True)
+    assert retained.detail.endswith("; write retained = true if it counts as a new one")
+    assert retained.readings == ()
 
 
 class Device:

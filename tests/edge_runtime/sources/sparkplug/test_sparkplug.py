@@ -426,6 +426,9 @@ def test_check(make_node, broker, monkeypatch):  # noqa: F811
         (True, "edge-1, edge-1/pump-1"),
     ]
     timer.join()
+    source = SparkplugSource(SparkplugSettings(name="spark", url=broker.url, group="palnt"), "gw-1", SystemClock())
+    _, silent = source.check()
+    assert (silent.warn, silent.detail.endswith("is the group spelt right?")) == (True, True)
     assert node.states == []  # a trial tells nobody that a host is there
     broker.kill()
     [finding] = source.check()
