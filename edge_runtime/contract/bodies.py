@@ -138,6 +138,7 @@ class Event:
 
 EVENTS = {
     "silent_machine": "nothing has come of a machine for longer than its class allows",
+    "out_of_range": "readings of a channel are impossible, one after the other: another unit, or a broken sensor",
     "stale_source": "a source is connected, yet nothing comes, or it is not connected",
     "clock": "the clock is not synchronised, or was set",
     "disk": "the disk is full, slow or failing",

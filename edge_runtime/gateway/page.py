@@ -98,6 +98,7 @@ def problems(status: GatewayStatus) -> Iterator[str]:
     for bundle in status.bundles:
         if bundle.problem is not None:
             yield f"bundle {bundle.asset_class} runs on, but a restart could not use its folder: {bundle.problem}"
+        yield from bundle.out_of_range
     for source in status.sources:
         if not source.connected:
             yield f"source {source.name} is not connected: {source.detail or 'no reason known'}"

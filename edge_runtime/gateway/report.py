@@ -62,6 +62,7 @@ def bundle_status(name: str, twins: Twins, silent_after: int, clock: Clock, prob
         passed_over=twins.passed_over,
         settings={asset: one.version for asset, one in list(twins.assigned.items()) if one.version},
         problem=problem,
+        out_of_range=tuple(twins.out_of_range().values()),
     )
 
 

@@ -25,7 +25,8 @@ class BundleStatus:
 
     `observations` counts those advanced; `refused` what the intake refused, by reason. `passed_over`: why faster
     providers were not used. `settings`: machine → version of its settings, where the centre has sent them. `problem`:
-    why a restart could not use what lies in the bundle's folder now.
+    why a restart could not use what lies in the bundle's folder now. `out_of_range`: a sentence for each channel whose
+    readings are impossible.
     """
 
     asset_class: str
@@ -41,6 +42,7 @@ class BundleStatus:
     passed_over: tuple[str, ...] = ()
     settings: Mapping[str, int] = field(default_factory=dict)
     problem: str | None = None
+    out_of_range: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_runtime.arrays import F32, I64, Array
 from edge_runtime.batch import Batch
@@ -22,6 +23,8 @@ from edge_runtime.intake import Intake
 from edge_runtime.manifest import Contract
 
 _FOREVER = 2**63 - 1
+IN_A_ROW = 10  # impossible readings that are no chance
+NAMED = 20  # machines named in one sentence
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +40,8 @@ class Twins:
     """Intake, fleet and occurrences of one class, for the machines of `machines`, in that order throughout.
 
     `warming_up` and `unfamiliar` f32[N] are of the last prognosis, NaN before it; `heard` int64[N], monotonic nanos,
-    says when something came last. `passed_over`: why faster providers are not used. `assigned`: by asset, what the
+    says when something came last; `impossible` int32[N,C] how many observations in a row, up to the last one, had a
+    reading out of its channel's range. `passed_over`: why faster providers are not used. `assigned`: by asset, what the
     centre told of it.
     """
 
@@ -57,6 +61,8 @@ class Twins:
         self.warming_up: F32 = np.full(count, np.nan, np.float32)
         self.unfamiliar: F32 = np.full(count, np.nan, np.float32)
         self.heard: I64 = np.full(count, clock.monotonic(), np.int64)
+        self.impossible: NDArray[np.int32] = np.zeros((count, len(self.channels)), np.int32)
+        self._low, self._high = np.array([c.range for c in bundle.contract.channels], np.float32).reshape(-1, 2).T
         self.counts: Counter[str] = Counter()
         self.taps: list[Callable[[Batch], None]] = []  # called with each batch that was advanced
 
@@ -75,9 +81,26 @@ class Twins:
             batch = narrow(batch, accepted)
         self.warming_up[batch.rows] = outputs["warming_up"]
         self.unfamiliar[batch.rows] = outputs["unfamiliar"]
+        out, before = (batch.readings < self._low) | (batch.readings > self._high), self.impossible[batch.rows]
+        self.impossible[batch.rows] = np.where(np.isnan(batch.readings), before, (before + 1) * out)
         for tap in self.taps:
             tap(batch)
         return Advanced(batch, self.fleet.number[batch.rows], outputs)
+
+    def out_of_range(self) -> dict[str, str]:
+        """Channels with impossible readings, IN_A_ROW observations or more on end: of which machines, in words."""
+        told = {}
+        wrong = self.impossible >= IN_A_ROW
+        for place in np.flatnonzero(wrong.any(axis=0)).tolist():
+            channel, rows = self.bundle.contract.channels[place], np.flatnonzero(wrong[:, place]).tolist()
+            assets = ", ".join(self.machines.assets[row] for row in rows[:NAMED])
+            more = f" and {len(rows) - NAMED:,} more" if len(rows) > NAMED else ""
+            low, high = channel.range
+            told[channel.name] = (
+                f"{channel.name} of {assets}{more} has been outside {low:g} … {high:g} {channel.unit} for {IN_A_ROW} "
+                "observations or more: another unit, or a broken sensor?"
+            )
+        return told
 
     def hear(self, batch: Batch, now: int) -> None:
         """Something came of these machines. Where observations are assembled, silence makes some, too."""
@@ -100,6 +123,8 @@ class Twins:
         self.keep_assigned(old.assigned)
         self.warming_up, self.unfamiliar, self.heard = old.warming_up, old.unfamiliar, old.heard
         self.counts = old.counts
+        if self.channels == old.channels:
+            self.impossible = old.impossible
 
     def keep_assigned(self, assigned: Mapping[str, Assigned]) -> None:
         """What the centre told of machines before, as far as they are here."""

@@ -1,6 +1,7 @@
 """The gateway's own conditions: what is wrong with itself, its sources and its link, told as events.
 
     silent_machine  a machine that is listed, and of which nothing came for longer than its class allows
+    out_of_range    a channel whose readings are impossible, one after the other: another unit, or a broken sensor
     stale_source    a source that is not connected, or of which nothing comes
     clock           not synchronised; or set, which is noted
     disk            full, failing, or nearly full
@@ -39,6 +40,7 @@ NAMED = 50  # of them by their ids
 EVENTS = {
     "silent_machine": ("silent_machine", "warning"),
     "silent_class": ("silent_machine", "warning"),
+    "out_of_range": ("out_of_range", "warning"),
     "stale_source": ("stale_source", "warning"),
     "clock": ("clock", "warning"),
     "disk": ("disk", "error"),
@@ -132,6 +134,7 @@ class Watch:
 
     def _find(self, engine: Engine) -> Iterable[tuple[Key, str]]:
         yield from self._silent(engine)
+        yield from self._impossible(engine)
         yield from self._stale()
         if not self._synced():
             yield Key("clock", GATEWAY), "the clock is not synchronised: times may be wrong"
@@ -162,6 +165,12 @@ class Watch:
                 yield crowd, f"nothing came of {len(silent)} machines of class {name}: {shown}"
                 keys = [key for key in keys if key in active]
             yield from ((key, f"nothing came for {allowed / SECOND:g} s") for key in keys)
+
+    def _impossible(self, engine: Engine) -> Iterable[tuple[Key, str]]:
+        """One condition a channel: what is wrong with its unit is wrong with all machines."""
+        for name, twins in engine.twins.items():
+            for channel, told in twins.out_of_range().items():
+                yield Key("out_of_range", f"{name}.{channel}"), told
 
     def silent_after(self, time: Time) -> int:
         """How long a machine of a class may say nothing, in nanos."""

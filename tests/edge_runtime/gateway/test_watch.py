@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from edge_runtime.contract.message import Lane
+from edge_runtime.gateway import report
 from edge_runtime.gateway import watch as watch_module
 from edge_runtime.gateway.synchronised import Synchronised
 from edge_runtime.gateway.watch import EVENTS, Watch, WatchSettings
@@ -88,6 +89,31 @@ def test_many_silent_machines_are_one_event(tmp_path):
     assert told[:5] == [("silent_machine", "raised", asset) for asset in MANY[35:]]
     assert told[5:] == [("silent_machine", "cleared", None)]
     watched.rig.close()
+
+
+def test_a_channel_in_another_unit_is_told_until_its_readings_can_be(watched):
+    """The class says 0 … 400 L/min. A missing reading is neither."""
+
+    def minutes(count, **values):
+        told = []
+        for _ in range(count):
+            for asset in ("a", "b"):
+                watched.source.send(asset, watched.clock.utc(), {"speed": 1.0, **values})
+            told += watched.turn(60)
+        return told
+
+    assert minutes(8, flow=2500.0) == []
+    assert minutes(3) == [], "fewer than ten, and nothing since"
+    assert minutes(4, flow=float("inf")) == [("out_of_range", "raised", None)]
+    raised = watched.rig.hub.events[-1]
+    assert raised["detail"] == (
+        "flow of a, b has been outside 0 … 400 L/min for 10 observations or more: another unit, or a broken sensor?"
+    )
+    assert report.bundle_status("tiny", watched.rig.engine.twins["tiny"], 1, watched.clock).out_of_range == (
+        raised["detail"],
+    )
+    assert minutes(2, flow=25.0) == [("out_of_range", "cleared", None)]
+    assert minutes(12, flow=2500.0, speed=1.0)[-1:] == [("out_of_range", "raised", None)]
 
 
 def test_classes_say_how_long_is_silent(watched):
